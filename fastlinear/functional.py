@@ -1,0 +1,96 @@
+"""The Linear module without a layer: arrays in, arrays out, nothing kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastlinear import kernels
+from fastlinear.layers import checks
+from fastlinear.layers.activation import ElementWise, resolve
+from fastlinear.layers.checks import Array
+
+
+def linear(
+    X: Array,
+    W: Array,
+    b: Array | None = None,
+    *,
+    activation: str | ElementWise | None = None,
+    formulation: str = "tiled",
+    out: Array | None = None,
+) -> Array:
+    """Return h(X W^T + b), equations (2) and (17).
+
+    Parameters
+    ----------
+    X : ndarray
+        Shape (..., M), float32 or float64; all arrays have its dtype.
+    W : ndarray
+        Shape (N, M).
+    b : ndarray, optional
+        Shape (N,).
+    activation : str or activation, optional
+        h; None for none.
+    formulation : str
+        "tiled", "loops" or "blas".
+    out : ndarray, optional
+        Where to put the result, shape (..., N).
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where a dtype or shape differs, a name is unknown or ``out`` overlaps an input.
+    """
+    run = kernels.formulation(formulation)
+    h = resolve(activation)
+    W, rows = _weight_and_rows(W, "X", X, 1)
+    if b is not None:
+        b = checks.same_shape(
+            "b", checks.array("b", b, W.dtype), W.shape[:1], "one for each row of W"
+        )
+    A = checks.output(out, (*X.shape[:-1], W.shape[0]), W.dtype, (X, W, b))
+    run.forward(rows, W, b, h, None, checks.as_rows(A))
+    return checks.deliver(A, out)
+
+
+def linear_backward(
+    dY: Array, X: Array, W: Array, *, formulation: str = "tiled"
+) -> tuple[Array, Array, Array]:
+    """Return dX (14), dW (4) and db (9) of Y = X W^T + b.
+
+    Parameters
+    ----------
+    dY : ndarray
+        Shape (..., N).
+    X : ndarray
+        Shape (..., M), with the leading axes of dY.
+    W : ndarray
+        Shape (N, M).
+    formulation : str
+        "tiled", "loops" or "blas".
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where a dtype or shape differs or the formulation is unknown.
+    """
+    run = kernels.formulation(formulation)
+    W, rows = _weight_and_rows(W, "X", X, 1)
+    _, gradients = _weight_and_rows(W, "dY", dY, 0)
+    checks.same_shape("dY", dY, (*X.shape[:-1], W.shape[0]), "the leading axes of X, then N")
+    dX = np.empty(X.shape, W.dtype)
+    dW = np.empty(W.shape, W.dtype)
+    db = np.empty(W.shape[0], W.dtype)
+    run.backward(gradients, None, None, rows, W, checks.as_rows(dX), dW, db)
+    return dX, dW, db
+
+
+def _weight_and_rows(W: Array, name: str, X: Any, axis: int) -> tuple[Array, Array]:
+    """Return W and X as rows, after checking that X ends with axis ``axis`` of W."""
+    X = checks.array(name, X)
+    W = checks.array("W", W, X.dtype)
+    if W.ndim != 2:
+        raise ValueError(f"W: expected shape (N, M), got {W.shape}")
+    return W, checks.as_rows(checks.last_axis(name, X, W.shape[axis]))

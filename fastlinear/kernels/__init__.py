@@ -1,0 +1,9 @@
+"""The arithmetic: three formulations of the same sums, and the functions they are built from."""
+
+from fastlinear.kernels.threads import load_tbb
+
+load_tbb()
+
+from fastlinear.kernels.formulation import FORMULATIONS, BoundPair, formulation  # noqa: E402
+
+__all__ = ["FORMULATIONS", "BoundPair", "formulation"]

@@ -1,0 +1,84 @@
+"""The exponential linear units: x on the positive side, e^x less one on the negative."""
+
+from __future__ import annotations
+
+from .. import vecmath
+from ..fma import fma
+from ..vecmath.exponential import at_most, decay, shrink
+from ..vecmath.floats import select
+from ..vecmath.inlined import inlined
+from .pair import Pair, p_not_negative
+
+SELU_SCALE = 1.0507009873554805
+SELU_SLOPE = 1.0507009873554805 * 1.6732632423543772
+
+
+@inlined
+def elu(x, p, q):
+    """Return x above 0, else p (e^x - 1)."""
+    return select(x > type(x)(0), x, p * vecmath.expm1(x))
+
+
+@inlined
+def elu_prime(x, p, q):
+    """Return 1 above 0, else p e^x."""
+    real = type(x)
+    _, s, n = decay(at_most(x, real(0)), real(-0.0))
+    return select(x > real(0), real(1), shrink(fma(p, s, p), n))
+
+
+@inlined
+def elu_prime_output(y, p, q):
+    """Return 1 above 0, else y + p, if p >= 0."""
+    real = type(y)
+    return select(y > real(0), real(1), y + p)
+
+
+@inlined
+def selu(x, p, q):
+    """Return `elu` with PyTorch's two constants."""
+    real = type(x)
+    return select(x > real(0), real(SELU_SCALE) * x, real(SELU_SLOPE) * vecmath.expm1(x))
+
+
+@inlined
+def selu_prime(x, p, q):
+    """Return SELU_SCALE above 0, else SELU_SLOPE e^x."""
+    real = type(x)
+    return select(x > real(0), real(SELU_SCALE), elu_prime(x, real(SELU_SLOPE), q))
+
+
+@inlined
+def selu_prime_output(y, p, q):
+    """Return SELU_SCALE above 0, else y + SELU_SLOPE."""
+    real = type(y)
+    return select(y > real(0), real(SELU_SCALE), y + real(SELU_SLOPE))
+
+
+@inlined
+def celu(x, p, q):
+    """Return x above 0, else p (e^(x/p) - 1)."""
+    return select(x > type(x)(0), x, p * vecmath.expm1(x / p))
+
+
+@inlined
+def celu_prime(x, p, q):
+    """Return 1 above 0, else e^(x/p), where the rounding of x/p counts and is put back."""
+    real = type(x)
+    t = x / p
+    e, _, _ = decay(at_most(t, real(0)), fma(-t, p, x) / p)
+    return select(x > real(0), real(1), e)
+
+
+@inlined
+def celu_prime_output(y, p, q):
+    """Return 1 above 0, else y/p + 1."""
+    real = type(y)
+    return select(y > real(0), real(1), y / p + real(1))
+
+
+PAIRS = (
+    Pair("elu", elu, elu_prime, elu_prime_output, p_not_negative),
+    Pair("selu", selu, selu_prime, selu_prime_output),
+    Pair("celu", celu, celu_prime, celu_prime_output),
+)

@@ -1,0 +1,260 @@
+"""The three formulations behind one set of methods, so that they can be swapped under any layer.
+
+Arrays are 2-D (b and db 1-D) and of one dtype; inputs may have any strides; outputs belong to the
+caller, overlap no input and are overwritten. Nothing is checked here: layers do that.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import lru_cache
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastlinear.kernels import blas, elementwise, loops, tiled
+from fastlinear.kernels.activations import Pair
+from fastlinear.kernels.product import product_address
+
+Array = NDArray[Any]
+
+
+class BoundPair(Protocol):
+    """An activation with its parameters: what a layer hands to a formulation."""
+
+    pair: Pair
+    p: float
+    q: float
+    from_output: bool
+    """Whether h' is taken from the output A, so that nothing else need be kept."""
+
+
+class Formulation(ABC):
+    """The sums of one module, and the fused forward and backward pass composed of them."""
+
+    name: str
+
+    @abstractmethod
+    def linear_forward(self, X: Array, W: Array, b: Array | None, Y: Array) -> None:
+        """Y = X W^T + b, equation (2)."""
+
+    @abstractmethod
+    def linear_backward_weight(self, dY: Array, X: Array, dW: Array) -> None:
+        """dW = dY^T X, equations (4) and (5)."""
+
+    @abstractmethod
+    def linear_backward_bias(self, dY: Array, db: Array) -> None:
+        """db = column sums of dY, equations (9) and (10)."""
+
+    @abstractmethod
+    def linear_backward_input(self, dY: Array, W: Array, dX: Array) -> None:
+        """dX = dY W, equations (14) and (15)."""
+
+    @abstractmethod
+    def activation_forward(self, act: BoundPair, X: Array, Y: Array) -> None:
+        """Y = h(X), equation (16)."""
+
+    @abstractmethod
+    def activation_backward(self, act: BoundPair, dY: Array, V: Array, dX: Array) -> None:
+        """dX = dY o h'(V), equations (18) and (19); V = Y if ``act.from_output``, else X."""
+
+    def forward(
+        self, X: Array, W: Array, b: Array | None, act: BoundPair | None, V: Array | None, A: Array
+    ) -> None:
+        """A = h(X W^T + b); what this formulation's backward needs beyond A goes to V, if given."""
+        Z = A if V is None else V
+        self.linear_forward(X, W, b, Z)
+        if act is not None:
+            self.activation_forward(act, Z, A)
+
+    def backward(
+        self,
+        dA: Array,
+        V: Array | None,
+        act: BoundPair | None,
+        X: Array,
+        W: Array,
+        dX: Array | None,
+        dW: Array | None,
+        db: Array | None,
+    ) -> None:
+        """dZ = dA o h'(Z), then dW, db and dX from dZ; an output that is None is skipped.
+
+        V is what `forward` of the same formulation kept: A if ``act.from_output``, else its V.
+        """
+        dZ = dA
+        if act is not None:
+            assert V is not None
+            dZ = np.empty_like(V)
+            self.activation_backward(act, dA, V, dZ)
+        if dW is not None:
+            self.linear_backward_weight(dZ, X, dW)
+        if db is not None:
+            self.linear_backward_bias(dZ, db)
+        if dX is not None:
+            self.linear_backward_input(dZ, W, dX)
+
+
+class Loops(Formulation):
+    """The index form: every step one plain loop nest of `kernels.loops`."""
+
+    name = "loops"
+    linear_forward = staticmethod(loops.linear_forward)
+    linear_backward_weight = staticmethod(loops.linear_backward_weight)
+    linear_backward_bias = staticmethod(loops.linear_backward_bias)
+    linear_backward_input = staticmethod(loops.linear_backward_input)
+
+    def activation_forward(self, act: BoundPair, X: Array, Y: Array) -> None:
+        """Y_sm = h(X_sm), equation (16)."""
+        scalar = X.dtype.type
+        loops.activation_forward(act.pair.h, X, scalar(act.p), scalar(act.q), Y)
+
+    def activation_backward(self, act: BoundPair, dY: Array, V: Array, dX: Array) -> None:
+        """dX_sm = dY_sm h'(V_sm), equation (18)."""
+        scalar = V.dtype.type
+        loops.activation_backward(derivative(act), dY, V, scalar(act.p), scalar(act.q), dX)
+
+
+class Blas(Formulation):
+    """The matrix form: each product one call of NumPy's BLAS, h'(X) a matrix of its own."""
+
+    name = "blas"
+    linear_forward = staticmethod(blas.linear_forward)
+    linear_backward_weight = staticmethod(blas.linear_backward_weight)
+    linear_backward_bias = staticmethod(blas.linear_backward_bias)
+    linear_backward_input = staticmethod(blas.linear_backward_input)
+
+    def activation_forward(self, act: BoundPair, X: Array, Y: Array) -> None:
+        """Y = h(X), equation (16)."""
+        FORMULATIONS["tiled"].activation_forward(act, X, Y)
+
+    def activation_backward(self, act: BoundPair, dY: Array, V: Array, dX: Array) -> None:
+        """dX = dY o H with H = h'(V), equation (19)."""
+        scalar = V.dtype.type
+        H = np.empty_like(dX)
+        kernel = elementwise.map_address(derivative(act), V.dtype)
+        elementwise.run_map(kernel, elementwise.rows(V), H, scalar(act.p), scalar(act.q))
+        blas.activation_backward(dY, H, dX)
+
+
+class Tiled(Formulation):
+    """The same sums in register tiles, the activation fused in: see `kernels.tiled`."""
+
+    name = "tiled"
+
+    def linear_forward(self, X: Array, W: Array, b: Array | None, Y: Array) -> None:
+        """Y = X W^T + b, equation (2)."""
+        self.forward(X, W, b, None, None, Y)
+
+    def linear_backward_weight(self, dY: Array, X: Array, dW: Array) -> None:
+        """dW = dY^T X, equation (4)."""
+        self.backward(dY, None, None, X, dW, None, dW, None)
+
+    def linear_backward_bias(self, dY: Array, db: Array) -> None:
+        """db = column sums of dY, equation (9)."""
+        self.backward(dY, None, None, dY, dY, None, None, db)
+
+    def linear_backward_input(self, dY: Array, W: Array, dX: Array) -> None:
+        """dX = dY W, equation (14)."""
+        self.backward(dY, None, None, dX, W, dX, None, None)
+
+    def activation_forward(self, act: BoundPair, X: Array, Y: Array) -> None:
+        """Y_sm = h(X_sm), equation (16)."""
+        bound = bind(act, X.dtype)
+        elementwise.run_map(bound.h, elementwise.rows(X), Y, bound.p, bound.q)
+
+    def activation_backward(self, act: BoundPair, dY: Array, V: Array, dX: Array) -> None:
+        """dX_sm = dY_sm h'(V_sm), equation (18)."""
+        bound = bind(act, V.dtype)
+        kernel = elementwise.hadamard_address(derivative(act), V.dtype)
+        dY, V = elementwise.rows(dY), elementwise.rows(V)
+        elementwise.run_hadamard(kernel, dY, V, dX, bound.p, bound.q)
+
+    def forward(
+        self, X: Array, W: Array, b: Array | None, act: BoundPair | None, V: Array | None, A: Array
+    ) -> None:
+        """A = h(X W^T + b), and h'(Z) to V, if given."""
+        bound = bind(act, A.dtype)
+        h_prime = 0 if V is None else bound.h_prime
+        b = bound.no_row if b is None else b
+        V = bound.no_matrix if V is None else V
+        tiled.forward(bound.run, X, W, b, V, A, bound.h, h_prime, bound.p, bound.q)
+
+    def backward(
+        self,
+        dA: Array,
+        V: Array | None,
+        act: BoundPair | None,
+        X: Array,
+        W: Array,
+        dX: Array | None,
+        dW: Array | None,
+        db: Array | None,
+    ) -> None:
+        """dZ = dA o h'(Z), formed where it is read, then dW, db and dX in one launch."""
+        bound = bind(act, dA.dtype)
+        if V is None:
+            V = bound.no_matrix
+        else:
+            dA = elementwise.rows(dA)
+        dX = bound.no_matrix if dX is None else dX
+        dW = bound.no_matrix if dW is None else dW
+        db = bound.no_row if db is None else db
+        tiled.backward(bound.run, dA, V, bound.hadamard, X, W, dX, dW, db, bound.p, bound.q)
+
+
+def derivative(act: BoundPair) -> Any:
+    """Return the h' that belongs to what an activation layer keeps."""
+    return act.pair.h_prime_output if act.from_output else act.pair.h_prime
+
+
+class Bound(NamedTuple):
+    """What the compiled passes take for one activation and dtype: addresses, or 0 for none."""
+
+    run: int
+    h: int
+    h_prime: int
+    hadamard: int
+    p: Any
+    q: Any
+    no_row: Array
+    no_matrix: Array
+
+
+@lru_cache(maxsize=256)
+def bind(act: BoundPair | None, dtype: np.dtype[Any]) -> Bound:
+    """Compile, on first use, what an activation (or none) needs for a dtype."""
+    run, zero = product_address(dtype), dtype.type(0)
+    nothing = np.empty(0, dtype), np.empty((0, 0), dtype)
+    if act is None:
+        return Bound(run, 0, 0, 0, zero, zero, *nothing)
+    kept = act.pair.h_prime_output if act.from_output else elementwise.kept_derivative
+    return Bound(
+        run,
+        elementwise.map_address(act.pair.h, dtype),
+        0 if act.from_output else elementwise.map_address(act.pair.h_prime, dtype),
+        elementwise.hadamard_address(kept, dtype),
+        dtype.type(act.p),
+        dtype.type(act.q),
+        *nothing,
+    )
+
+
+FORMULATIONS: dict[str, Formulation] = {f.name: f for f in (Tiled(), Loops(), Blas())}
+
+
+def formulation(name: str) -> Formulation:
+    """Return the formulation called ``name``: "tiled", "loops" or "blas".
+
+    Raises
+    ------
+    ValueError
+        For another name, listing the valid ones.
+    """
+    try:
+        return FORMULATIONS[name]
+    except (KeyError, TypeError):
+        raise ValueError(
+            f"formulation must be one of {', '.join(map(repr, FORMULATIONS))}, got {name!r}"
+        ) from None

@@ -1,0 +1,112 @@
+"""The one decorator of every compiled function: compiler flags, layouts and the disk cache."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from numba import njit, types
+from numba.core import sigutils
+from numba.core.registry import CPUDispatcher
+
+from fastlinear.kernels.cache import DiskCache
+
+# Flags, the same for every kernel:
+#   error_model="numpy"  division follows IEEE; the Python model puts a zero check before every
+#                        division, which stops vectorisation.
+#   nogil=True           other Python threads run while a kernel does.
+#   fastmath             absent on purpose: NaN and infinity propagate, no sum is reordered, and a
+#                        multiply and an add are fused only where the source says `fma`.
+FLAGS: dict[str, Any] = {"error_model": "numpy", "nogil": True}
+# No wrapper for Python callers or C callbacks: for functions that only compiled code calls.
+NO_WRAPPERS = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+
+def compiled(
+    function: Callable[..., Any] | None = None,
+    *,
+    parallel: bool = False,
+    any_layout: bool = False,
+    internal: bool = False,
+) -> Any:
+    """Compile ``function`` in nopython mode, lazily for each signature, and cache it on disk.
+
+    Parameters
+    ----------
+    function : callable
+        Given when used as plain ``@compiled``.
+    parallel : bool
+        Run ``prange`` loops on Numba's threads.
+    any_layout : bool
+        Compile one body for C, Fortran and strided arrays alike instead of one for each: for
+        kernels that read strides at run time, where the layout in the type would buy nothing.
+    internal : bool
+        Called from compiled code or by address only: no wrapper for Python callers is built.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        wrappers = NO_WRAPPERS if internal else {}
+        dispatcher = njit(parallel=parallel, **FLAGS, **wrappers)(function)
+        if isinstance(dispatcher, CPUDispatcher):  # the function itself under NUMBA_DISABLE_JIT
+            dispatcher.__class__ = StridedKernel if any_layout else Kernel
+            dispatcher._cache = _NestedCache(DiskCache(function))
+        return dispatcher
+
+    return decorate if function is None else decorate(function)
+
+
+class Kernel(CPUDispatcher):  # type: ignore[misc]
+    """A dispatcher that knows whether it is being compiled for itself or as part of another."""
+
+    _compiling = threading.local()
+
+    def compile(self, sig: Any) -> Any:
+        """Compile or load the body for a signature; return its entry point."""
+        local = Kernel._compiling
+        local.depth = getattr(local, "depth", 0) + 1
+        try:
+            return super().compile(sig)
+        finally:
+            local.depth -= 1
+
+
+class StridedKernel(Kernel):
+    """A kernel whose array arguments are all typed with the general, strided layout."""
+
+    def compile(self, sig: Any) -> Any:
+        """Compile or load the body for the strided form of a signature."""
+        args, _ = sigutils.normalize_signature(sig)
+        strided = tuple(_strided(t) for t in args)
+        entry_point = super().compile(strided)
+        if strided != args:
+            # From now on the C dispatcher finds this body for the layouts that came as well.
+            self._insert([t._code for t in args], entry_point, False)
+            # A type that dies would give its code to another.
+            self.__dict__.setdefault("_types_seen", []).append(args)
+        return entry_point
+
+
+def _strided(t: Any) -> Any:
+    return t.copy(layout="A", readonly=False) if isinstance(t, types.Array) else t
+
+
+class _NestedCache:
+    """A disk cache that is left alone while a caller is compiled: the caller's file has it all."""
+
+    def __init__(self, cache: DiskCache) -> None:
+        self._cache = cache
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        return self._cache.load_overload(sig, target_context) if _outermost() else None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        if _outermost():
+            self._cache.save_overload(sig, data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cache, name)
+
+
+def _outermost() -> bool:
+    return bool(Kernel._compiling.depth == 1)

@@ -1,0 +1,72 @@
+"""Every size the kernels use, each with its reason; those that depend on the machine at the end."""
+
+from __future__ import annotations
+
+import platform
+
+from numba.core.registry import cpu_target
+
+BLOCK = 512
+"""Terms in one block of every sum. Part of the numerical contract: the same for every dtype and
+machine, never tuned per machine. 512 rows of a 1 KiB wide strip of B are half of a 1 MiB L2, and
+512 steps are enough to hide reading and writing the register tile once."""
+
+ROWS = (6, 2, 1)
+"""Heights of the register tile (MR), tallest first. 6 rows of the widest tile leave a quarter of
+the registers for the operand and the broadcast; 12 x 2 made LLVM spill, 8 x 3 was no faster. The
+lower ones are for what is left over; a fourth height bought nothing and cost compile time."""
+
+FORMED_ROWS = 64
+"""Rows of A that are formed together from dA and h'(V): with BLOCK columns of float32, 128 KiB."""
+
+STRIP_BYTES = 1024
+"""Width of the strip of B that is copied to scratch and stays in the L2 cache (NC): with BLOCK rows
+it takes 512 KiB, half of the L2 of current server and desktop cores."""
+
+STREAM_ROWS = 16
+"""Up to this many rows of A, B is read where it stands, a few rows at a time: copying it would cost
+as much as the product."""
+
+STREAM_STEPS = 8
+"""Rows of B that one pass over a strip takes when B is read where it stands: enough to make the
+partial sums' way through the cache cheap, few enough streams for the prefetcher. Measured at
+(1, 512, 512): 16.6 us; 18.5 with 16, 21 with a whole block."""
+
+RESIDENT_BYTES = 128 * 1024
+"""A block of B up to this size is read where it stands, whatever the number of rows."""
+
+TRANSPOSED_ROWS = 4
+"""Up to this many rows of A, a B whose lanes lie apart is transposed in registers on its way into
+the product; above, it is transposed once into scratch."""
+
+SHARE_WORK = 2**16
+"""Multiply-adds that repay a thread of its own: some 1 us for one core, half of what a launch
+costs."""
+
+COPY_ROWS = 8
+"""What a thread pays for reading and copying a column of B, in rows of the product."""
+
+SHARED_ELEMENTS = 2**15
+"""Elements from which an element-wise kernel is shared among threads, for the same reason."""
+
+
+def _vector_registers() -> tuple[int, int]:
+    """Return the bytes of one vector register and how many there are, for the CPU compiled for."""
+    features = cpu_target.target_context.codegen()._get_host_cpu_features().split(",")
+    if "+avx512f" in features:
+        return 64, 32
+    if "+avx" in features:
+        return 32, 16
+    if platform.machine().lower() in ("arm64", "aarch64"):
+        return 16, 32
+    return 16, 16  # SSE2, and a guess that is right or harmless elsewhere
+
+
+VECTOR_BYTES, REGISTERS = _vector_registers()
+
+VECTORS = 4 if REGISTERS == 32 else 2
+"""Width of the widest register tile in vectors: 6 x 4 accumulators of 32 registers, 6 x 2 of 16."""
+
+TRANSPOSED_VECTOR_BYTES = min(VECTOR_BYTES, 32)
+"""Vector width while transposing: two 16-byte loads fill a 32-byte register without a shuffle of
+whole vectors, which costs a 64-byte one an extra step for every element."""

@@ -1,0 +1,63 @@
+"""Threads: the threading layer that survives forks and concurrent callers, and how many to use."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from importlib import metadata
+
+from llvmlite import ir
+from numba import get_num_threads, set_num_threads, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numba.np.ufunc.parallel import _launch_threads
+
+__all__ = ["get_num_threads", "load_tbb", "set_num_threads", "thread_count"]
+
+_LIBRARY = {"linux": "libtbb.so.12", "win32": "tbb12.dll"}
+
+
+def load_tbb() -> bool:
+    """Load the pip-installed TBB library by full path, before Numba looks for it by name.
+
+    pip puts the library into the environment's own lib folder, where the dynamic loader does not
+    look. Once it is in the process under its soname, Numba's own search finds it.
+
+    Returns
+    -------
+    bool
+        Whether the library was found and loaded.
+    """
+    name = _LIBRARY.get(sys.platform)
+    if name is None:
+        return False
+    try:
+        files = metadata.files("tbb") or []
+    except metadata.PackageNotFoundError:
+        return False
+    for file in files:
+        if file.name == name:
+            try:
+                ctypes.CDLL(str(file.locate().resolve()), mode=ctypes.RTLD_GLOBAL)
+            except OSError:
+                return False
+            return True
+    return False
+
+
+@intrinsic
+def thread_count(typingctx):
+    """Return `get_num_threads()` in compiled code with a parallel loop.
+
+    Numba's own goes through a pointer of this process, which can't be cached on disk; this one asks
+    the threading layer by symbol, as Numba's parallel loops do.
+    """
+
+    _launch_threads()  # registers the symbol
+
+    def codegen(context, builder, signature, args):
+        function = ir.FunctionType(context.get_value_type(types.intp), [])
+        symbol = cgutils.get_or_insert_function(builder.module, function, "get_num_threads")
+        return builder.call(symbol, [])
+
+    return types.intp(), codegen

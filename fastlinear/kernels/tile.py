@@ -1,0 +1,392 @@
+"""The register tile: a small matrix that LLVM keeps in vector registers, as one Numba value.
+
+A ``Tile`` has ``rows`` x ``vectors`` vectors of ``lanes`` elements: element (r, v * lanes + l) sits
+in lane l of vector (r, v). Every operation is unrolled when the code is generated, on fixed lanes:
+no reduction ever crosses lanes, so each element is computed as a scalar loop would compute it.
+
+Addresses and strides are in bytes. ``left`` is the number of elements of a row that exist: the
+upper half of a ``masked`` tile's vectors touch no memory beyond them; other tiles ignore it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, models, register_model
+
+LANE_GROUP = 16
+"""Bytes that one step of a transposing load takes from each row: the widest shuffle granule that
+all instruction sets share."""
+
+_I32 = ir.IntType(32)
+
+
+class Tile(types.Type):  # type: ignore[misc]
+    """The type of a register tile; it carries the shape, so kernels specialise by it."""
+
+    def __init__(
+        self, dtype: Any, rows: int, vectors: int, lanes: int, masked: bool, transposed: bool
+    ) -> None:
+        self.dtype, self.rows, self.vectors, self.lanes = dtype, rows, vectors, lanes
+        self.masked, self.transposed = masked, transposed
+        super().__init__(
+            f"Tile({dtype}, {rows}x{vectors}x{lanes}, masked={masked}, transposed={transposed})"
+        )
+
+    def with_rows(self, rows: int) -> Tile:
+        """Return the type of the same shape but for its number of rows."""
+        return Tile(self.dtype, rows, self.vectors, self.lanes, self.masked, self.transposed)
+
+    def narrowed(self, halvings: int) -> Tile:
+        """Return the masked type with ``vectors`` halved that many times, but not below one."""
+        vectors = max(1, self.vectors >> halvings)
+        return Tile(self.dtype, self.rows, vectors, self.lanes, True, self.transposed)
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one element."""
+        return int(self.dtype.bitwidth) // 8
+
+    @property
+    def scalar(self) -> ir.Type:
+        """LLVM type of one element."""
+        return ir.FloatType() if self.dtype.bitwidth == 32 else ir.DoubleType()
+
+    @property
+    def vector(self) -> ir.Type:
+        """LLVM type of one vector."""
+        return ir.VectorType(self.scalar, self.lanes)
+
+    @property
+    def steps(self) -> int:
+        """Terms of the sum that one rank update takes: rows of the operand loaded at once."""
+        return LANE_GROUP // self.itemsize if self.transposed else 1
+
+
+@register_model(Tile)
+class TileModel(models.PrimitiveModel):  # type: ignore[misc]
+    """An LLVM array of vectors, row by row."""
+
+    def __init__(self, dmm: Any, fe_type: Tile) -> None:
+        super().__init__(dmm, fe_type, ir.ArrayType(fe_type.vector, fe_type.rows * fe_type.vectors))
+
+
+# ---- what kernels call ----------------------------------------------------------------------
+
+
+@intrinsic(prefer_literal=True)
+def row_tile(typingctx, like, vectors, nbytes, masked, transposed):
+    """Return a one-row tile of zeros: ``vectors`` vectors of ``nbytes`` bytes, dtype of ``like``.
+
+    All but ``like`` are compile-time constants. A ``transposed`` tile loads operands whose lanes
+    lie apart in memory.
+    """
+    dtype = types.unliteral(like)
+    lanes = nbytes.literal_value * 8 // dtype.bitwidth
+    shape = (vectors.literal_value, lanes, masked.literal_value, transposed.literal_value)
+    tile = Tile(dtype, 1, shape[0], lanes, bool(shape[2]), bool(shape[3]))
+    return tile(like, vectors, nbytes, masked, transposed), _zeros
+
+
+@intrinsic(prefer_literal=True)
+def with_rows(typingctx, tile, rows):
+    """Return a tile of zeros with the shape of ``tile`` but ``rows`` rows, a constant."""
+    return tile.with_rows(rows.literal_value)(tile, rows), _zeros
+
+
+@intrinsic(prefer_literal=True)
+def narrowed(typingctx, tile, halvings):
+    """Return a masked tile of zeros, its vectors halved ``halvings`` times (a constant)."""
+    return tile.narrowed(halvings.literal_value)(tile, halvings), _zeros
+
+
+@intrinsic
+def steps(typingctx, tile):
+    """Return how many terms of the sum one ``rank_update`` of this tile takes, a constant."""
+
+    def codegen(context, builder, signature, args):
+        return ir.Constant(context.get_value_type(types.intp), tile.steps)
+
+    return types.intp(tile), codegen
+
+
+@intrinsic
+def width(typingctx, tile):
+    """Return the number of elements in a row of the tile, a constant."""
+
+    def codegen(context, builder, signature, args):
+        return ir.Constant(context.get_value_type(types.intp), tile.vectors * tile.lanes)
+
+    return types.intp(tile), codegen
+
+
+@intrinsic
+def load(typingctx, tile, address, stride, left):
+    """Return the tile read from memory, its rows ``stride`` bytes apart."""
+
+    def codegen(context, builder, signature, args):
+        value, address, stride, left = args
+        for i, pointer in _vectors_in_memory(builder, tile, address, stride):
+            value = builder.insert_value(value, _load(builder, tile, i, pointer, left), i)
+        return value
+
+    return tile(tile, address, stride, left), codegen
+
+
+@intrinsic
+def store(typingctx, tile, address, stride, left):
+    """Write the tile to memory, its rows ``stride`` bytes apart."""
+
+    def codegen(context, builder, signature, args):
+        value, address, stride, left = args
+        for i, pointer in _vectors_in_memory(builder, tile, address, stride):
+            _store(builder, tile, i, pointer, left, builder.extract_value(value, i))
+        return context.get_dummy_value()
+
+    return types.none(tile, address, stride, left), codegen
+
+
+@intrinsic
+def add(typingctx, tile, other):
+    """Return tile + other, element by element; an ``other`` of one row is added to every row."""
+    if other not in (tile, tile.with_rows(1)):
+        raise TypeError(f"add takes tiles of one shape, got {tile} and {other}")
+
+    def codegen(context, builder, signature, args):
+        value, addend = args
+        for i in range(tile.rows * tile.vectors):
+            term = builder.extract_value(addend, i % (other.rows * other.vectors))
+            value = builder.insert_value(
+                value, builder.fadd(builder.extract_value(value, i), term), i
+            )
+        return value
+
+    return tile(tile, other), codegen
+
+
+@intrinsic
+def load_operand(typingctx, tile, address, stride, lane_stride, left):
+    """Return the rows of B that the next ``rank_update`` of ``tile`` takes, as a tile.
+
+    A plain tile reads one row, its lanes adjacent. A transposed one reads ``steps`` rows whose
+    elements are adjacent *across* rows while lanes lie ``lane_stride`` bytes apart, and transposes
+    them in registers; masked lanes repeat the last existing one.
+    """
+    operand = tile.with_rows(tile.steps)
+
+    def codegen(context, builder, signature, args):
+        _, address, stride, lane_stride, left = args
+        value = ir.Constant(context.get_value_type(operand), ir.Undefined)
+        if tile.transposed:
+            columns = _load_transposed(builder, tile, address, lane_stride, left)
+        else:
+            columns = [
+                _load(builder, tile, i, pointer, left)
+                for i, pointer in _vectors_in_memory(builder, operand, address, stride)
+            ]
+        for i, column in enumerate(columns):
+            value = builder.insert_value(value, column, i)
+        return value
+
+    return operand(tile, address, stride, lane_stride, left), codegen
+
+
+@intrinsic
+def gather_operand(typingctx, tile, address, lane_stride, left):
+    """Return one row of B whose lanes lie ``lane_stride`` bytes apart, element by element.
+
+    Masked lanes repeat the last existing one.
+    """
+    operand = tile.with_rows(1)
+
+    def codegen(context, builder, signature, args):
+        _, address, lane_stride, left = args
+        value = ir.Constant(context.get_value_type(operand), ir.Undefined)
+        offsets = _lane_offsets(builder, tile, lane_stride, left)
+        for v in range(tile.vectors):
+            vector = ir.Constant(tile.vector, ir.Undefined)
+            for lane in range(tile.lanes):
+                pointer = _pointer(
+                    builder, tile.scalar, builder.add(address, offsets[v * tile.lanes + lane])
+                )
+                vector = builder.insert_element(vector, builder.load(pointer), _I32(lane))
+            value = builder.insert_value(value, vector, v)
+        return value
+
+    return operand(tile, address, lane_stride, left), codegen
+
+
+@intrinsic
+def rank_update(typingctx, tile, operand, A, a_i, a_k):
+    """Return tile + A operand: for each row k of the operand, in order, one fma for each element.
+
+    The tile's element (r, j) gains A[r, k] operand[k, j], with A[r, k] at A + r a_i + k a_k.
+    """
+
+    def codegen(context, builder, signature, args):
+        value, rows, A, a_i, a_k = args
+        for k in range(operand.rows):
+            address = A
+            for r in range(tile.rows):
+                scalar = builder.load(_pointer(builder, tile.scalar, address))
+                factor = _splat(builder, tile.vector, scalar)
+                for v in range(tile.vectors):
+                    i = r * tile.vectors + v
+                    term = builder.extract_value(rows, k * tile.vectors + v)
+                    total = _fma(builder, tile, factor, term, builder.extract_value(value, i))
+                    value = builder.insert_value(value, total, i)
+                if r + 1 < tile.rows:
+                    address = builder.add(address, a_i)
+            if k + 1 < operand.rows:
+                A = builder.add(A, a_k)
+        return value
+
+    return tile(tile, operand, A, a_i, a_k), codegen
+
+
+# ---- what they are made of ------------------------------------------------------------------
+
+
+def _zeros(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    return ir.Constant(context.get_value_type(signature.return_type), None)
+
+
+def _pointer(builder: Any, target: ir.Type, address: Any) -> Any:
+    return builder.inttoptr(address, ir.PointerType(target))
+
+
+def _vectors_in_memory(builder: Any, tile: Tile, address: Any, stride: Any) -> Any:
+    """Yield each vector's index in the tile and its address in memory."""
+    for r in range(tile.rows):
+        for v in range(tile.vectors):
+            offset = address.type(v * tile.lanes * tile.itemsize)
+            yield r * tile.vectors + v, builder.add(address, offset)
+        if r + 1 < tile.rows:
+            address = builder.add(address, stride)
+
+
+def _is_masked(tile: Tile, i: int) -> bool:
+    return tile.masked and i % tile.vectors >= tile.vectors // 2
+
+
+def _mask(builder: Any, tile: Tile, i: int, left: Any) -> Any:
+    """Return the mask of the lanes of vector ``i`` that exist."""
+    lanes = ir.VectorType(_I32, tile.lanes)
+    first = left.type(i % tile.vectors * tile.lanes)
+    count = _splat(builder, lanes, builder.trunc(builder.sub(left, first), _I32))
+    return builder.icmp_signed("<", ir.Constant(lanes, list(range(tile.lanes))), count)
+
+
+def _load(builder: Any, tile: Tile, i: int, address: Any, left: Any) -> Any:
+    pointer = _pointer(builder, tile.vector, address)
+    if not _is_masked(tile, i):
+        value = builder.load(pointer)
+        value.align = tile.itemsize
+        return value
+    mask = _mask(builder, tile, i, left)
+    signature = ir.FunctionType(tile.vector, [pointer.type, _I32, mask.type, tile.vector])
+    name = f"llvm.masked.load.v{tile.lanes}f{tile.dtype.bitwidth}.p0"
+    function = cgutils.get_or_insert_function(builder.module, signature, name)
+    zeros = ir.Constant(tile.vector, None)
+    return builder.call(function, [pointer, _I32(tile.itemsize), mask, zeros])
+
+
+def _store(builder: Any, tile: Tile, i: int, address: Any, left: Any, value: Any) -> None:
+    pointer = _pointer(builder, tile.vector, address)
+    if not _is_masked(tile, i):
+        builder.store(value, pointer).align = tile.itemsize
+        return
+    mask = _mask(builder, tile, i, left)
+    signature = ir.FunctionType(ir.VoidType(), [tile.vector, pointer.type, _I32, mask.type])
+    name = f"llvm.masked.store.v{tile.lanes}f{tile.dtype.bitwidth}.p0"
+    function = cgutils.get_or_insert_function(builder.module, signature, name)
+    builder.call(function, [value, pointer, _I32(tile.itemsize), mask])
+
+
+def _splat(builder: Any, vector: ir.Type, scalar: Any) -> Any:
+    undefined = ir.Constant(vector, ir.Undefined)
+    one = builder.insert_element(undefined, scalar, _I32(0))
+    return _shuffle(builder, one, undefined, [0] * vector.count)
+
+
+def _fma(builder: Any, tile: Tile, a: Any, b: Any, c: Any) -> Any:
+    signature = ir.FunctionType(tile.vector, [tile.vector] * 3)
+    name = f"llvm.fma.v{tile.lanes}f{tile.dtype.bitwidth}"
+    return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), [a, b, c])
+
+
+def _shuffle(builder: Any, a: Any, b: Any, picks: list[int]) -> Any:
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_I32, len(picks)), picks))
+
+
+def _lane_offsets(builder: Any, tile: Tile, lane_stride: Any, left: Any) -> list[Any]:
+    """Return the byte offset of each lane of a row; masked lanes repeat the last existing one."""
+    integer = lane_stride.type
+    last = builder.sub(left, integer(1))
+    offsets = []
+    for lane in range(tile.vectors * tile.lanes):
+        index = integer(lane)
+        if _is_masked(tile, lane // tile.lanes):
+            beyond = builder.icmp_signed(">", index, last)
+            index = builder.select(beyond, last, index)
+        offsets.append(builder.mul(lane_stride, index))
+    return offsets
+
+
+def _load_transposed(
+    builder: Any, tile: Tile, address: Any, lane_stride: Any, left: Any
+) -> list[Any]:
+    """Return ``steps`` rows of vectors from lanes that lie apart.
+
+    Each lane's 16 bytes are loaded so that 16-byte group g of register e holds lane
+    g * steps + e; transposing steps x steps elements inside each group then leaves row k of all
+    lanes, in order, in register k.
+    """
+    offsets = _lane_offsets(builder, tile, lane_stride, left)
+    group = ir.VectorType(tile.scalar, tile.steps)
+    rows: list[list[Any]] = [[] for _ in range(tile.steps)]
+    for v in range(tile.vectors):
+        registers = []
+        for e in range(tile.steps):
+            parts = []
+            for lane in range(e, tile.lanes, tile.steps):
+                offset = offsets[v * tile.lanes + lane]
+                part = builder.load(_pointer(builder, group, builder.add(address, offset)))
+                part.align = tile.itemsize
+                parts.append(part)
+            registers.append(_concatenate(builder, parts))
+        for k, row in enumerate(_transpose_groups(builder, tile, registers)):
+            rows[k].append(row)
+    return [vector for row in rows for vector in row]
+
+
+def _concatenate(builder: Any, parts: list[Any]) -> Any:
+    while len(parts) > 1:
+        picks = list(range(2 * parts[0].type.count))
+        parts = [
+            _shuffle(builder, a, b, picks) for a, b in zip(parts[::2], parts[1::2], strict=True)
+        ]
+    return parts[0]
+
+
+def _transpose_groups(builder: Any, tile: Tile, registers: list[Any]) -> list[Any]:
+    """Transpose steps x steps elements inside each 16-byte group of the registers.
+
+    log2(steps) rounds of interleaving register i with register i + steps / 2.
+    """
+    size, half = tile.steps, tile.steps // 2
+    for _ in range(size.bit_length() - 1):
+        interleaved = []
+        for a, b in zip(registers[:half], registers[half:], strict=True):
+            for start in (0, half):
+                picks = [
+                    g + start + e // 2 + (e % 2) * tile.lanes
+                    for g in range(0, tile.lanes, size)
+                    for e in range(size)
+                ]
+                interleaved.append(_shuffle(builder, a, b, picks))
+        registers = interleaved
+    return registers

@@ -1,0 +1,144 @@
+"""e^x and what is made of it: expm1 and the logistic function.
+
+All reduce x = n ln 2 + r with |r| <= ln(2)/2 and approximate s = e^r - 1 by one polynomial. What
+decays like e^-x is handed on as (s, n) too, meaning (1 + s) 2^n: a product such as x e^x is then
+x + x s, in one rounding, scaled at its end, and keeps every bit down to the smallest results.
+"""
+
+from __future__ import annotations
+
+from ..fma import fma
+from .floats import constant, nearest, polynomial, power_of_two, select
+from .inlined import inlined
+
+LOG2_E = constant(float32=1.442695, float64=1.4426950408889634)
+# ln 2 as a sum of two floats.
+LN2 = constant(float32=0.6931472, float64=0.6931471805599453)
+LN2_REST = constant(float32=-1.9046542e-09, float64=2.3190468138462996e-17)
+
+# (e^r - 1 - r) / r^2 on [-0.347, 0.347]: error relative to e^r - 1 2^-32.0 and 2^-61.7
+# (benchmarks/minimax.py).
+EXPM1_TAIL = polynomial(
+    float32=(0.5, 0.16666666, 0.04166636, 0.00833339, 0.001394072, 0.00019845898),
+    float64=(
+        0.5,
+        0.16666666666666677,
+        0.041666666666666505,
+        0.008333333333321606,
+        0.0013888888888962867,
+        0.00019841269886208734,
+        2.4801587171903186e-05,
+        2.755724410343421e-06,
+        2.755740289330546e-07,
+        2.5109081648519433e-08,
+        2.0875342190702745e-09,
+    ),
+)
+
+# From here on x, also x e^x and x^2 e^x are zero: the smallest subnormals are e^-103.3, e^-744.4.
+VANISHED = constant(float32=-120.0, float64=-800.0)
+# Above, e^x is infinity.
+OVERFLOWN = constant(float32=89.0, float64=710.0)
+# Below, expm1(x) is -1 and tanh(x/2) is too.
+SATURATED = -40.0
+# Below half the spacing at 1, expm1(x) rounds to x.
+NEGLIGIBLE = constant(float32=2.0**-25, float64=2.0**-54)
+# Moves the exponents that occur in decays into the normal range.
+LIFT = constant(float32=64.0, float64=512.0)
+LOWER = constant(float32=2.0**-64, float64=2.0**-512)
+
+
+@inlined
+def at_least(x, bound):
+    """Return max(x, bound); NaN where x is."""
+    return select(x < bound, bound, x)
+
+
+@inlined
+def at_most(x, bound):
+    """Return min(x, bound); NaN where x is."""
+    return select(x > bound, bound, x)
+
+
+@inlined
+def reduced(x, rest):
+    """Return (s, n) with e^(x + rest) = (1 + s) 2^n and |s| < 0.42; n an integral float.
+
+    ``rest`` is what rounding took from the argument, far below it; -0.0 (which costs nothing) for
+    an exact one. Finite |x| up to that of VANISHED.
+    """
+    n = nearest(x * LOG2_E(x))
+    r = fma(-n, LN2_REST(x), fma(-n, LN2(x), x)) + rest
+    return fma(r * r, EXPM1_TAIL(r), r), n
+
+
+@inlined
+def shrink(y, n):
+    """Return y 2^n, rounded once, for the n of `decay` and y up to a few powers of ten from 1."""
+    return y * power_of_two(n + LIFT(n)) * LOWER(n)
+
+
+@inlined
+def decay(x, rest):
+    """Return (e, s, n) with e = (1 + s) 2^n = e^(x + rest) for x <= 0, zero from VANISHED on.
+
+    There ``rest`` may be anything: of an infinite product, for one, it is NaN.
+    """
+    real = type(x)
+    bound = VANISHED(x)
+    s, n = reduced(at_least(x, bound), select(x > bound, rest, real(-0.0)))
+    return shrink(real(1) + s, n), s, n
+
+
+@inlined
+def exp(x):
+    """Return e^x. Measured: ? ULP."""
+    real = type(x)
+    bounded = at_most(at_least(x, VANISHED(x)), OVERFLOWN(x))
+    s, n = reduced(bounded, real(-0.0))
+    # 2^n itself may lie outside the normal range, its two halves never.
+    half = nearest(n * real(0.5))
+    return (real(1) + s) * power_of_two(half) * power_of_two(n - half)
+
+
+@inlined
+def expm1(x):
+    """Return e^x - 1. Measured: ? ULP."""
+    real = type(x)
+    bounded = at_most(at_least(x, real(SATURATED)), OVERFLOWN(x))
+    s, n = reduced(bounded, real(-0.0))
+    # Half of it, because the scale 2^n of the largest results would be infinite.
+    scale = power_of_two(n - real(1))
+    y = real(2) * fma(scale, s, scale - real(0.5))
+    return select(abs(x) < NEGLIGIBLE(x), x, y)
+
+
+@inlined
+def logistic(x, rest):
+    """Return 1 / (1 + e^-(x + rest)), where ``rest`` is a rounding error (-0.0 for none).
+
+    With e^-x = (1 + s) 2^n: 1 / (1 + 2^n + 2^n s) if n <= 0, else 2^-n / (1 + 2^-n + s). The sum of
+    1 and the power is exact, or what it loses goes to s: so the denominator is rounded once.
+    """
+    real = type(x)
+    bounded = at_most(at_least(-x, VANISHED(x)), -VANISHED(x))
+    s, n = reduced(bounded, select(bounded == -x, -rest, real(-0.0)))
+    small = power_of_two(at_least(-abs(n), real(-60)))
+    sum_ = real(1) + small
+    lost = small - (sum_ - real(1))
+    y = real(1) / (sum_ + fma(select(n > real(0), real(1), small), s, lost))
+    return shrink(y, at_most(-n, real(0)))
+
+
+@inlined
+def sigmoid(x):
+    """Return 1 / (1 + e^-x). Measured: ? ULP."""
+    return logistic(x, type(x)(-0.0))
+
+
+@inlined
+def sigmoid_prime(x):
+    """Return sigmoid(x) (1 - sigmoid(x)) = e / (1 + e)^2 with e = e^-|x|. Measured: ? ULP."""
+    real = type(x)
+    e, _, _ = decay(-abs(x), real(-0.0))
+    return e / fma(e, e + real(2), real(1))

@@ -1,0 +1,150 @@
+"""The few operations on floats that vectorised mathematics needs and Python does not spell.
+
+Each is an LLVM instruction or two, of the dtype of its argument, without a branch and without a
+call, so a loop over it vectorises; none rounds differently at another vector width. They work
+inside compiled code only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from llvmlite import ir
+from numba import extending, types
+from numba.core.errors import TypingError
+
+# Untyped, because its annotation counts the typing context among the caller's arguments.
+intrinsic: Any = extending.intrinsic
+
+
+class Format(NamedTuple):
+    """An IEEE 754 binary format: its bits, its stored significand bits and its exponent bias."""
+
+    bits: int
+    significand: int
+    bias: int
+
+    @property
+    def integer(self) -> ir.IntType:
+        """The integer type of the same width."""
+        return ir.IntType(self.bits)
+
+    @property
+    def unit(self) -> float:
+        """2^significand: from here to its double, the last bit of a float counts ones."""
+        return 2.0**self.significand
+
+
+FORMATS = {types.float32: Format(32, 23, 127), types.float64: Format(64, 52, 1023)}
+
+
+def _format(x: Any) -> Format:
+    if x not in FORMATS:
+        raise TypingError(f"expected a float32 or a float64, got {x}")
+    return FORMATS[x]
+
+
+def polynomial(*, float32: Sequence[float], float64: Sequence[float]) -> Any:
+    """Make ``p(x)``: the polynomial with these coefficients, lowest degree first.
+
+    The dtype of ``x`` chooses the coefficients when ``p`` is compiled. Horner's rule, one fused
+    multiply-add for each degree.
+    """
+
+    @intrinsic
+    def evaluate(typingctx, x):
+        _format(x)
+        coefficients = float32 if x == types.float32 else float64
+
+        def codegen(context, builder, signature, args):
+            constants = [ir.Constant(args[0].type, float(c)) for c in coefficients]
+            value = constants.pop()
+            while constants:
+                value = builder.fma(value, args[0], constants.pop())
+            return value
+
+        return x(x), codegen
+
+    return evaluate
+
+
+def constant(*, float32: float, float64: float) -> Any:
+    """Make ``c(x)``: a constant that differs between the dtypes, in the dtype of ``x``."""
+    return polynomial(float32=(float32,), float64=(float64,))
+
+
+@intrinsic
+def select(typingctx, condition, a, b):
+    """Return ``a`` where ``condition`` holds, else ``b``; both are computed, nothing branches."""
+    if condition != types.boolean or a != b:
+        raise TypingError(f"select takes a bool and two of one dtype, got {condition}, {a}, {b}")
+
+    def codegen(context, builder, signature, args):
+        return builder.select(*args)
+
+    return a(condition, a, b), codegen
+
+
+@intrinsic
+def nearest(typingctx, x):
+    """Return the integer nearest to ``x``, ties to even, as a float."""
+    _format(x)
+
+    def codegen(context, builder, signature, args):
+        return builder.call(builder.module.declare_intrinsic("llvm.rint", (args[0].type,)), args)
+
+    return x(x), codegen
+
+
+@intrinsic
+def copysign(typingctx, x, sign):
+    """Return ``x`` with the sign bit of ``sign``."""
+    _format(x)
+    if x != sign:
+        raise TypingError(f"copysign takes two floats of one dtype, got {x}, {sign}")
+
+    def codegen(context, builder, signature, args):
+        kind = args[0].type
+        function = builder.module.declare_intrinsic(
+            "llvm.copysign", (kind,), ir.FunctionType(kind, (kind, kind))
+        )
+        return builder.call(function, args)
+
+    return x(x, sign), codegen
+
+
+@intrinsic
+def power_of_two(typingctx, n):
+    """Return 2^n for an integral float ``n`` whose power is normal, or one above (infinity).
+
+    Adding 1.5 2^significand + bias leaves n + bias in the low bits of the sum, which a shift
+    brings into the exponent field: no conversion to an integer, which AVX2 lacks for float64.
+    """
+    layout = _format(n)
+
+    def codegen(context, builder, signature, args):
+        shifted = builder.fadd(args[0], ir.Constant(args[0].type, 1.5 * layout.unit + layout.bias))
+        field = builder.bitcast(shifted, layout.integer)
+        field = builder.shl(field, ir.Constant(layout.integer, layout.significand))
+        return builder.bitcast(field, args[0].type)
+
+    return n(n), codegen
+
+
+@intrinsic
+def exponent(typingctx, x):
+    """Return floor(log2 x) as a float, for a positive normal ``x``; bias + 1 for infinity."""
+    layout = _format(x)
+
+    def codegen(context, builder, signature, args):
+        kind = args[0].type
+        field = builder.bitcast(args[0], layout.integer)
+        field = builder.lshr(field, ir.Constant(layout.integer, layout.significand))
+        # The inverse of power_of_two: the field becomes the low bits of a float in [unit, 2 unit).
+        unit_bits = (layout.significand + layout.bias) << layout.significand
+        field = builder.or_(field, ir.Constant(layout.integer, unit_bits))
+        value = builder.bitcast(field, kind)
+        return builder.fsub(value, ir.Constant(kind, layout.unit + layout.bias))
+
+    return x(x), codegen

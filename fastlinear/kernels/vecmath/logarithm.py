@@ -1,0 +1,107 @@
+"""log and log1p, and the softplus function between exp and log1p.
+
+Both reduce to n ln 2 + log(1 + g) with sqrt(1/2) <= 1 + g < sqrt(2) and share one polynomial.
+"""
+
+from __future__ import annotations
+
+from ..fma import fma
+from .exponential import LN2, LN2_REST, NEGLIGIBLE, decay
+from .floats import constant, exponent, polynomial, power_of_two, select
+from .inlined import inlined
+
+# (log(1 + g) - g) / g^2 on [-0.2932, 0.4146]: error relative to log(1 + g) 2^-27.9 and 2^-56.8
+# (benchmarks/minimax.py).
+LOG1P_TAIL = polynomial(
+    float32=(
+        -0.49999988,
+        0.33333325,
+        -0.25001594,
+        0.20001988,
+        -0.16608799,
+        0.14181347,
+        -0.1324505,
+        0.12908618,
+        -0.07621731,
+    ),
+    float64=(
+        -0.5000000000000003,
+        0.3333333333333302,
+        -0.24999999999974468,
+        0.20000000000086587,
+        -0.16666666671430702,
+        0.14285714279539224,
+        -0.1249999959896598,
+        0.11111111098102114,
+        -0.10000018153235699,
+        0.09090927672845596,
+        -0.08332859445400655,
+        0.07691424699428617,
+        -0.07149992563435896,
+        0.06686075872676392,
+        -0.06194058900021624,
+        0.056578260492219055,
+        -0.05678339736026627,
+        0.06533175407636077,
+        -0.060092301222293504,
+        0.02617371006457379,
+    ),
+)
+
+INFINITY = float("inf")
+NAN = float("nan")
+ROOT_2 = 1.4142135623730951
+# Makes every subnormal normal.
+RAISE = constant(float32=24.0, float64=54.0)
+
+
+@inlined
+def log_reduced(g, n):
+    """Return n ln 2 + log(1 + g)."""
+    return fma(n, LN2(g), fma(n, LN2_REST(g), fma(g * g, LOG1P_TAIL(g), g)))
+
+
+@inlined
+def log(x):
+    """Return the natural logarithm of x: -inf at 0, NaN below. Measured: ? ULP."""
+    real = type(x)
+    small = x < real(1)
+    raised = select(small, x * power_of_two(RAISE(x)), x)
+    n = exponent(raised * real(ROOT_2))
+    # A quarter of x against four times the scale: 2^-n itself would be subnormal for the largest x.
+    g = fma(power_of_two(real(2) - n), raised * real(0.25), real(-1))
+    y = log_reduced(g, n - select(small, RAISE(x), real(0)))
+    y = select(x < real(0), real(NAN), select(x == real(0), real(-INFINITY), y))
+    return select(x < real(INFINITY), y, x)
+
+
+@inlined
+def log1p(x):
+    """Return log(1 + x): -inf at -1, NaN below. Measured: ? ULP."""
+    real = type(x)
+    n = exponent((real(1) + x) * real(ROOT_2))
+    scale = power_of_two(real(2) - n)
+    # 2^-n (1 + x) - 1 in one rounding, although 1 + x was rounded to find n.
+    g = fma(scale, x * real(0.25), fma(scale, real(0.25), real(-1)))
+    y = log_reduced(g, n)
+    y = select(x < real(-1), real(NAN), select(x == real(-1), real(-INFINITY), y))
+    return select((abs(x) > NEGLIGIBLE(x)) & (x < real(INFINITY)), y, x)
+
+
+@inlined
+def softplus(x, rest):
+    """Return log(1 + e^(x + rest)), where ``rest`` is a rounding error (-0.0 for none).
+
+    Measured: ? ULP.
+    """
+    real = type(x)
+    e, _, _ = decay(-abs(x), select(x < real(0), rest, -rest))
+    above = e > real(ROOT_2 - 1)
+    g = select(above, fma(real(0.5), e, real(-0.5)), e)
+    return select(x > real(0), x, real(0)) + log_reduced(g, select(above, real(1), real(0)))
+
+
+@inlined
+def log_sigmoid(x):
+    """Return log(sigmoid(x)) = -log(1 + e^-x). Measured: ? ULP."""
+    return -softplus(-x, type(x)(-0.0))

@@ -1,0 +1,259 @@
+"""`Linear`: Y = X W^T + b, equation (2), with its activation fused in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from fastlinear import init as initialisers
+from fastlinear import kernels
+from fastlinear.kernels import updates
+from fastlinear.layers import checks
+from fastlinear.layers.activation import ElementWise, resolve
+from fastlinear.layers.checks import Array
+from fastlinear.layers.module import Arrays, Module
+
+
+class Linear(Module):
+    """A = h(X W^T + b), equations (2) and (17), and its gradients (4), (9), (14), (18).
+
+    Parameters
+    ----------
+    in_features, out_features : int
+        M and N.
+    bias : bool
+        Whether b is added.
+    activation : str or activation, optional
+        h, fused into the kernels: a name ("relu", "gelu_tanh", ...) or an object (fl.ELU(0.5)).
+        The identity is the same as None.
+    dtype : float32 or float64
+        Of the parameters, and of every array that goes in or comes out.
+    init : str
+        How the weight is drawn, see `fastlinear.init`. The bias is uniform within 1 / sqrt(M) as in
+        PyTorch, or zero with "zeros".
+    rng : int or numpy.random.Generator, optional
+        Seeds the draw: weight first, then bias.
+    formulation : str
+        "tiled", "loops" or "blas"; may be assigned later.
+
+    Notes
+    -----
+    The weight has shape (N, M) and lies in memory as M x N (Fortran order), so that `predict`
+    streams it as it is. It may be changed in place, or by assigning to ``params["weight"]``, which
+    copies. The kept X and A follow the rule in `Module`.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        activation: str | ElementWise | None = None,
+        dtype: DTypeLike = np.float32,
+        init: str = "kaiming_uniform",
+        rng: initialisers.Rng = None,
+        formulation: str = "tiled",
+    ) -> None:
+        self.in_features: int = checks.positive_integer("in_features", in_features)
+        self.out_features: int = checks.positive_integer("out_features", out_features)
+        self.dtype: np.dtype[Any] = checks.float_dtype(dtype)
+        self._activation = resolve(activation)
+        self.formulation = formulation
+        draw = initialisers.INITIALISERS[checks.one_of("init", init, initialisers.INITIALISERS)]
+        generator = initialisers.generator(rng)
+        shape = (self.out_features, self.in_features)
+        arrays = {"weight": np.asfortranarray(draw(shape, generator, dtype=self.dtype))}
+        if bias:
+            arrays["bias"] = (
+                np.zeros(shape[0], self.dtype)
+                if init == "zeros"
+                else initialisers.bias(shape, generator, dtype=self.dtype)
+            )
+        self._own(Arrays(arrays))
+
+    def _own(self, params: Arrays) -> None:
+        """Take ``params`` as this layer's own and make room for their gradients."""
+        self._params = params
+        self._grads = Arrays({name: np.zeros_like(a) for name, a in params.items()})
+        self._W = params["weight"]
+        self._b = params.get("bias")
+
+    @property
+    def params(self) -> Arrays:
+        """The arrays "weight" (N, M) and, with a bias, "bias" (N,)."""
+        return self._params
+
+    @property
+    def grads(self) -> Arrays:
+        """The gradients dL/dW (4) and dL/db (9) of the last `backward`, zeros before the first."""
+        return self._grads
+
+    @property
+    def activation(self) -> ElementWise | None:
+        """The fused h, or None."""
+        return self._activation
+
+    @property
+    def places(self) -> int:  # type: ignore[override]
+        """Positions in PyTorch's numbering: a fused activation counts as the module it replaces."""
+        return 1 if self._activation is None else 2
+
+    @property
+    def formulation(self) -> str:
+        """Name of the formulation whose kernels run; assigning another clears the cache."""
+        return self._formulation
+
+    @formulation.setter
+    def formulation(self, name: str) -> None:
+        self._kernels = kernels.formulation(name)
+        self._formulation = name
+        self.clear_cache()  # what one formulation keeps, another does not understand
+
+    def forward(self, X: Array, *, out: Array | None = None) -> Array:
+        """Return A = h(X W^T + b), equations (2) and (17).
+
+        Keeps X, and A or the pre-activation, whichever h' is taken of.
+
+        Parameters
+        ----------
+        X : ndarray
+            Shape (..., M), the layer's dtype, any strides.
+        out : ndarray, optional
+            Where to put A: shape (..., N), no memory shared with X or the layer.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Where a dtype or shape differs or ``out`` overlaps. Nothing has been written then.
+        """
+        rows = checks.matrix(X, self.dtype, self.in_features)
+        A = self._result(X, out)
+        result = checks.as_rows(A)
+        activation = self._activation
+        Z = None
+        kept = None
+        if activation is not None:
+            if activation.from_output:
+                kept = result
+            else:
+                Z = kept = np.empty(result.shape, self.dtype)
+        self._kernels.forward(rows, self._W, self._b, activation, Z, result)
+        self._kept = (rows, kept, X.shape, A.shape)
+        return A if out is None else checks.deliver(A, out)
+
+    def predict(self, X: Array, out: Array | None = None) -> Array:
+        """Return the same bits as `forward`, keeping nothing. Parameters as there."""
+        rows = checks.matrix(X, self.dtype, self.in_features)
+        A = self._result(X, out)
+        self._kernels.forward(rows, self._W, self._b, self._activation, None, checks.as_rows(A))
+        return A if out is None else checks.deliver(A, out)
+
+    def backward(
+        self,
+        dY: Array,
+        *,
+        accumulate: bool = False,
+        input_grad: bool = True,
+        out: Array | None = None,
+    ) -> Array | None:
+        """Fill `grads` and return dX, equations (4), (9), (14) with dZ = dY o h' (18) before them.
+
+        Parameters
+        ----------
+        dY : ndarray
+            dL/dA, shape and dtype of what the last `forward` returned, any strides.
+        accumulate : bool
+            Add to `grads` instead of replacing them.
+        input_grad : bool
+            False skips dX and returns None: the first layer of a network needs none.
+        out : ndarray, optional
+            Where to put dX: shape (..., M).
+
+        Raises
+        ------
+        RuntimeError
+            Without a `forward` before.
+        TypeError, ValueError
+            Where a dtype or shape differs or ``out`` overlaps. Nothing has been written then.
+        """
+        checks.wanted(input_grad, out)
+        dY = checks.array("dY", dY, self.dtype)
+        x_shape = self._check_backward(dY.shape, dY.dtype)
+        X, V = self._kept[:2]  # type: ignore[index]  # _check_backward found it
+        dX = None
+        if input_grad:
+            read = () if out is None else (dY, *self._kept_arrays(), *self._arrays())
+            dX = checks.output(out, x_shape, self.dtype, read)
+        grads = self._grads
+        dW, db = grads["weight"], grads.get("bias")
+        if accumulate:
+            dW = np.empty_like(dW)
+            db = None if db is None else np.empty_like(db)
+        self._kernels.backward(
+            checks.as_rows(dY),
+            V,
+            self._activation,
+            X,
+            self._W,
+            None if dX is None else checks.as_rows(dX),
+            dW,
+            db,
+        )
+        if accumulate:
+            updates.add(updates.flat(grads["weight"]), updates.flat(dW))
+            if db is not None:
+                updates.add(grads["bias"], db)
+        return None if dX is None else checks.deliver(dX, out)
+
+    def astype(self, dtype: DTypeLike) -> Linear:
+        """Return a copy whose parameters are cast to ``dtype``."""
+        kind = checks.float_dtype(dtype)
+        layer = super().astype(dtype)
+        layer.dtype = kind
+        layer._own(Arrays({name: a.astype(kind) for name, a in layer._params.items()}))
+        return layer
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the constructor's arguments that describe this layer."""
+        return {
+            "in_features": self.in_features,
+            "out_features": self.out_features,
+            "bias": self._b is not None,
+            "activation": self._activation,
+            "dtype": self.dtype.name,
+        }
+
+    def __repr__(self) -> str:
+        shown = [str(self.in_features), str(self.out_features)]
+        if self._b is None:
+            shown.append("bias=False")
+        if self._activation is not None:
+            shown.append(f"activation={self._activation!r}")
+        shown.append(f"dtype={self.dtype}")
+        if self._formulation != "tiled":
+            shown.append(f"formulation={self._formulation!r}")
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def _arrays(self) -> list[Array]:
+        return [*self._params.values(), *self._grads.values()]
+
+    def _result(self, X: Array, out: Array | None) -> Array:
+        """Return the array for A, one row of N for each row of M."""
+        shape = (*X.shape[:-1], self.out_features)
+        if out is None:
+            return np.empty(shape, self.dtype)
+        return checks.output(out, shape, self.dtype, (X, *self._arrays()))
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        for name in ("_kernels", "_grads", "_W", "_b"):
+            del state[name]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.formulation = self._formulation
+        self._own(self._params)

@@ -1,0 +1,192 @@
+"""`Module`, what every layer is, and `Arrays`, the mapping that holds its parameters."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, MutableMapping
+from os import PathLike
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from fastlinear.layers import checks
+from fastlinear.layers.checks import Array, Shape
+
+Self = TypeVar("Self", bound="Module")
+
+
+class Arrays(MutableMapping[str, Array]):
+    """Named arrays whose names, shapes, dtypes and memory never change.
+
+    Assigning to a name copies the values into the array that is there, so that whoever holds the
+    array (a layer, an optimiser, a nested network) sees them.
+    """
+
+    def __init__(self, arrays: dict[str, Array]) -> None:
+        self._arrays = arrays
+
+    def __getitem__(self, name: str) -> Array:
+        return self._arrays[name]
+
+    def __setitem__(self, name: str, value: Array) -> None:
+        if name not in self._arrays:
+            raise KeyError(f"expected one of {', '.join(self._arrays)}; got {name!r}")
+        held = self._arrays[name]
+        if value is not held:  # it is after `params["weight"] -= step`
+            checks.array(name, value, held.dtype)
+            held[...] = checks.same_shape(name, value, held.shape, "that of the array assigned to")
+
+    def __delitem__(self, name: str) -> None:
+        raise TypeError("arrays of a layer can be changed in place, not removed")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def __repr__(self) -> str:
+        items = (f"{name!r}: {a.dtype}{list(a.shape)}" for name, a in self._arrays.items())
+        return f"{{{', '.join(items)}}}"
+
+
+class Module(ABC):
+    """A layer: forward, backward, predict, and the arrays they use.
+
+    `forward` keeps references to what `backward` needs (usually X and one more array): change
+    neither X nor the array it returned until then. What was kept stays until the next `forward` or
+    `clear_cache`. `predict` keeps nothing and may be called from many threads at once.
+
+    Attributes
+    ----------
+    in_features, out_features : int or None
+        Length of the last axis of X and of Y; None where the layer takes any and preserves it.
+    dtype : numpy.dtype or None
+        float32 or float64; None where the layer takes both.
+    params, grads : Arrays
+        Parameters, and the gradients of the last `backward` (zeros before the first), by name.
+    """
+
+    in_features: int | None = None
+    out_features: int | None = None
+    dtype: np.dtype[Any] | None = None
+    places = 1  # how many positions PyTorch's Sequential would number for this layer
+
+    # What backward needs: X as rows, the array h' is taken of, the shapes of X and of Y. One tuple,
+    # so that it is replaced in one step.
+    _kept: tuple[Array, Array | None, Shape, Shape] | None = None
+
+    @property
+    def params(self) -> Arrays:
+        """The parameters by name; none unless a layer says otherwise."""
+        return Arrays({})
+
+    @property
+    def grads(self) -> Arrays:
+        """The gradients by the names of the parameters."""
+        return Arrays({})
+
+    @abstractmethod
+    def forward(self, X: Array, *, out: Array | None = None) -> Array:
+        """Return Y and keep what `backward` needs."""
+
+    @abstractmethod
+    def backward(
+        self,
+        dY: Array,
+        *,
+        accumulate: bool = False,
+        input_grad: bool = True,
+        out: Array | None = None,
+    ) -> Array | None:
+        """Fill `grads`, or add to them with ``accumulate``; return dX if ``input_grad``."""
+
+    @abstractmethod
+    def predict(self, X: Array, out: Array | None = None) -> Array:
+        """Return the same bits as `forward`, keeping nothing."""
+
+    @abstractmethod
+    def arguments(self) -> dict[str, Any]:
+        """Return the constructor's arguments that describe this layer."""
+
+    def __call__(self, X: Array, *, out: Array | None = None) -> Array:
+        """Return ``self.forward(X, out=out)``."""
+        return self.forward(X, out=out)
+
+    def clear_cache(self) -> None:
+        """Drop what `forward` kept."""
+        self._kept = None
+
+    def astype(self: Self, dtype: DTypeLike) -> Self:
+        """Return a copy whose parameters are cast to ``dtype``."""
+        checks.float_dtype(dtype)
+        return copy.deepcopy(self)
+
+    # -- parameters as one dictionary and as a file ------------------------------------------------
+
+    def state_dict(self) -> dict[str, Array]:
+        """Return copies of all parameters (C order) under PyTorch's key names."""
+        return {name: np.array(a, order="C") for name, a in self.params.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Copy the arrays of ``state`` into the parameters.
+
+        Parameters
+        ----------
+        state : mapping
+            PyTorch's key names to arrays (anything `numpy.asarray` takes) of the same shape and
+            dtype as the parameters.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Where a key is missing, surplus or misshapen, or a dtype differs. Nothing is copied.
+        """
+        params = self.params
+        missing = [name for name in params if name not in state]
+        surplus = [name for name in state if name not in params]
+        if missing or surplus:
+            raise ValueError(
+                f"state: expected the keys {list(params)}; missing {missing}, surplus {surplus}"
+            )
+        arrays = {name: np.asarray(state[name]) for name in params}
+        for name, held in params.items():
+            checks.array(f"state[{name!r}]", arrays[name], held.dtype)
+            checks.same_shape(f"state[{name!r}]", arrays[name], held.shape, "that of the layer")
+        for name in params:
+            params[name] = arrays[name]
+
+    def save(self, path: str | PathLike[str], *, metadata: Mapping[str, str] | None = None) -> None:
+        """Write architecture and parameters to a safetensors file; see `fastlinear.load`."""
+        from fastlinear.serialization import save
+
+        save(self, path, metadata=metadata)
+
+    # -- pickle, copy, repr ------------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_kept"}
+
+    def __repr__(self) -> str:
+        shown = (f"{name}={value!r}" for name, value in self.arguments().items())
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    # -- shared by the layers ----------------------------------------------------------------------
+
+    def _check_backward(self, shape: Shape, dtype: np.dtype[Any]) -> Shape:
+        """Check that dY of this shape and dtype answers the last forward; return the shape of X."""
+        if self._kept is None:
+            raise RuntimeError(
+                f"{type(self).__name__}.backward needs a forward before it (predict keeps nothing)"
+            )
+        X, _, x_shape, y_shape = self._kept
+        if dtype != X.dtype:
+            raise TypeError(f"dY: expected {X.dtype}, that of the last forward, got {dtype}")
+        if shape != y_shape:
+            raise ValueError(f"dY: expected shape {y_shape}, that of the last forward, got {shape}")
+        return x_shape
+
+    def _kept_arrays(self) -> list[Array | None]:
+        return [] if self._kept is None else [self._kept[0], self._kept[1]]
