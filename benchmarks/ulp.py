@@ -299,10 +299,10 @@ def errors(case: Case, x: np.ndarray) -> np.ndarray:
     p, q = float(x.dtype.type(case.p)), float(x.dtype.type(case.q))
     with np.errstate(all="ignore"):
         if x.dtype == np.float32:
-            exact = np.asarray(case.exact(DOUBLE, x.astype(np.float64), p, q))
+            exact = np.asarray(case.exact(DOUBLE, x.astype(np.float64), p, q), np.float64)
         else:
             numbers = np.array([mpmath.mpf(float(v)) for v in x], dtype=object)
-            exact = case.exact(MANY_DIGITS, numbers, mpmath.mpf(p), mpmath.mpf(q))
+            exact = case.exact(MANY_DIGITS, numbers, mpmath.mpf(p), mpmath.mpf(q)).astype(object)
         rounded = exact.astype(x.dtype)
         floor = np.where((x > case.floor_from) & (x < case.floor_to), case.floor, 0)
         unit = np.spacing(np.maximum(abs(rounded), floor.astype(x.dtype)))
@@ -312,6 +312,15 @@ def errors(case: Case, x: np.ndarray) -> np.ndarray:
     ulp[(got == rounded) & ~np.isfinite(got)] = 0
     ulp[np.isnan(got) & np.isnan(rounded)] = 0
     return ulp
+
+
+def assembly(step: Any, dtype: type) -> str:
+    """Return the machine code of the sweep over a compiled step, which has run."""
+    for compiled_sweep in (sweep, sweep_with):
+        for signature in compiled_sweep.signatures:
+            if signature[0].dispatcher is step and str(signature[1].dtype) == dtype.__name__:
+                return compiled_sweep.inspect_asm(signature)
+    raise LookupError(f"{step} has not run on {dtype.__name__}")
 
 
 def float32_inputs(stride: int) -> Iterator[np.ndarray]:

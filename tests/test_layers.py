@@ -373,6 +373,18 @@ def test_sequential_of_activations_takes_any_shape_and_dtype():
         assert net(X).dtype == net.backward(X).dtype == dtype
 
 
+def test_the_formulation_of_a_network():
+    net = fl.Sequential(fl.MLP([4, 3, 2], rng=0), fl.ReLU(), fl.Softmax())
+    assert net.formulation == "tiled"
+    net.formulation = "loops"
+    assert net.formulation == net[0][0].formulation == net[1].formulation == "loops"
+    net[1].formulation = "tiled"
+    assert net.formulation is None
+    assert fl.Sequential(fl.Softmax()).formulation is None
+    with pytest.raises(ValueError, match="fast"):
+        net.formulation = "fast"
+
+
 def test_mlp_draws_its_layers_from_one_generator():
     net = fl.MLP([4, 4, 4], rng=3)
     again = fl.MLP([4, 4, 4], rng=np.random.default_rng(3))

@@ -29,11 +29,12 @@ class Section(NamedTuple):
 
 
 def check() -> None:
-    """Check gradients and the equality of the formulations; exit status 1 if anything fails.
+    """Check gradients, and that tiled equals loops.
 
     The gradient of every layer, activation and loss is compared with central differences, and
     every result of the tiled kernels with that of the plain loops, bit by bit, for awkward shapes
-    and layouts. Where nothing is compiled yet, that takes most of the time.
+    and layouts. The exit status is 1 if anything fails. Where nothing is compiled yet, compiling
+    takes most of the time.
     """
     from rich.console import Console
     from rich.progress import Progress

@@ -16,7 +16,7 @@ FEATURES = ("sse4.2", "avx", "avx2", "fma", "avx512f", "avx512vl", "avx512bw", "
 
 
 def info() -> None:
-    """Print versions, CPU features, threading layer, threads and cache folder."""
+    """Print versions, CPU, threads and cache folder."""
     for name, value in facts():
         typer.echo(f"{name:<17}{value}")
 
@@ -39,7 +39,8 @@ def facts() -> Iterator[tuple[str, str]]:
     present = binding.get_host_cpu_features()
     yield "CPU features", " ".join(name for name in FEATURES if present.get(name)) or "none known"
     yield "threads", f"{fl.get_num_threads()} of {os.cpu_count()} logical cores"
-    yield "threading layer", parallel.threading_layer()  # type: ignore[no-untyped-call]  # known once threads were counted
+    layer = parallel.threading_layer()  # type: ignore[no-untyped-call]
+    yield "threading layer", layer  # known since get_num_threads started the threads
     yield "cache folder", str(cache_folder() or "none: compiled code is kept in memory only")
     for pool in threadpool_info():
         if pool["user_api"] == "blas":

@@ -23,11 +23,12 @@ def predict(
         ),
     ] = "-",
 ) -> None:
-    """Write the network's prediction for each sample: a label, or a value in the target's unit.
+    """Apply a network that train has saved.
 
-    Reads array X of FILE.npz, or the columns of FILE.csv: those named as in training if both have
-    a header (others are ignored), else by position (a target column, where the model was trained
-    with one, may be there or not).
+    Writes a prediction for each sample: a label, or a value in the target's unit. Reads array X
+    of FILE.npz, or the columns of FILE.csv: those named as in training if both have a header
+    (others are ignored), else by position (a target column, where the model was trained with
+    one, may be there or not).
     """
     path = None if output == "-" else output_file("--output", output, (".csv", ".npz"))
 

@@ -23,7 +23,7 @@ LEARNING_RATES = {"sgd": 0.05, "adam": 0.001, "adamw": 0.001}
 
 
 def option(text: str, **more: Any) -> Any:
-    """Return an option without the default "None" in its help."""
+    """Return an option with its help."""
     return typer.Option(help=text, **more)
 
 
@@ -69,11 +69,12 @@ def train(
     ] = None,
     compare: Annotated[bool, option("Repeat the training under every formulation.")] = True,
 ) -> None:
-    """Train a network on four fifths of the samples and judge it by the fifth held out.
+    """Train a network on digits or on your own data.
 
-    Features are standardised by mean and standard deviation of the training part. The closing
-    table repeats the training under each formulation; the exit status is 1 if tiled and loops end
-    with different weights.
+    It learns from four fifths of the samples and is judged by the fifth held out. Features are
+    standardised by mean and standard deviation of the training part. The closing table repeats
+    the training under each formulation; the exit status is 1 if tiled and loops end with
+    different weights.
     """
     one_of("--task", task, TASKS)
     one_of("--optimizer", optimizer, LEARNING_RATES)

@@ -10,6 +10,7 @@ aside and moved into place at once, and is ignored if damaged.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -32,7 +33,14 @@ from numba.core.serialize import dumps
 PACKAGE = Path(__file__).parent
 
 # Settings of Numba that change the code it generates.
-_SETTINGS = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "ENABLE_AVX", "BOUNDSCHECK", "LLVM_PASS_TIMINGS")
+_SETTINGS = (
+    "OPT",
+    "LOOP_VECTORIZE",
+    "SLP_VECTORIZE",
+    "ENABLE_AVX",
+    "BOUNDSCHECK",
+    "LLVM_PASS_TIMINGS",
+)
 
 
 class DiskCache(NullCache):  # type: ignore[misc]
@@ -95,10 +103,8 @@ def cache_folder() -> Path | None:
         candidates = [Path(config.CACHE_DIR) / "fastlinear"]
     else:
         candidates = [PACKAGE / "__pycache__"]
-        try:
+        with contextlib.suppress(RuntimeError):  # no home folder
             candidates.append(_user_cache() / "fastlinear")
-        except RuntimeError:  # no home folder
-            pass
     for folder in candidates:
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,8 @@ from numba import from_dtype, prange, types
 from numpy.typing import NDArray
 
 from fastlinear.kernels.jit import compiled
-from fastlinear.kernels.memory import MATRIX, call, moved, native_address, row_of, view
+from fastlinear.kernels.memory import MATRIX, call, moved, row_of, view
+from fastlinear.kernels.shared import native_address
 from fastlinear.kernels.sizes import SHARED_ELEMENTS
 from fastlinear.kernels.threads import thread_count
 
@@ -53,7 +54,7 @@ def hadamard_kernel(h_prime: Any) -> Any:
 
 @compiled
 def kept_derivative(v, p, q):
-    """h' where the forward pass kept h'(Z) itself."""
+    """H' where the forward pass kept h'(Z) itself."""
     return v
 
 

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from fastlinear.kernels import blas, elementwise, loops, tiled
 from fastlinear.kernels.activations import Pair
-from fastlinear.kernels.product import product_address
 
 Array = NDArray[Any]
 
@@ -41,15 +40,15 @@ class Formulation(ABC):
 
     @abstractmethod
     def linear_backward_weight(self, dY: Array, X: Array, dW: Array) -> None:
-        """dW = dY^T X, equations (4) and (5)."""
+        """DW = dY^T X, equations (4) and (5)."""
 
     @abstractmethod
     def linear_backward_bias(self, dY: Array, db: Array) -> None:
-        """db = column sums of dY, equations (9) and (10)."""
+        """Db = column sums of dY, equations (9) and (10)."""
 
     @abstractmethod
     def linear_backward_input(self, dY: Array, W: Array, dX: Array) -> None:
-        """dX = dY W, equations (14) and (15)."""
+        """DX = dY W, equations (14) and (15)."""
 
     @abstractmethod
     def activation_forward(self, act: BoundPair, X: Array, Y: Array) -> None:
@@ -57,7 +56,7 @@ class Formulation(ABC):
 
     @abstractmethod
     def activation_backward(self, act: BoundPair, dY: Array, V: Array, dX: Array) -> None:
-        """dX = dY o h'(V), equations (18) and (19); V = Y if ``act.from_output``, else X."""
+        """DX = dY o h'(V), equations (18) and (19); V = Y if ``act.from_output``, else X."""
 
     def forward(
         self, X: Array, W: Array, b: Array | None, act: BoundPair | None, V: Array | None, A: Array
@@ -79,7 +78,7 @@ class Formulation(ABC):
         dW: Array | None,
         db: Array | None,
     ) -> None:
-        """dZ = dA o h'(Z), then dW, db and dX from dZ; an output that is None is skipped.
+        """DZ = dA o h'(Z), then dW, db and dX from dZ; an output that is None is skipped.
 
         V is what `forward` of the same formulation kept: A if ``act.from_output``, else its V.
         """
@@ -130,7 +129,7 @@ class Blas(Formulation):
         FORMULATIONS["tiled"].activation_forward(act, X, Y)
 
     def activation_backward(self, act: BoundPair, dY: Array, V: Array, dX: Array) -> None:
-        """dX = dY o H with H = h'(V), equation (19)."""
+        """DX = dY o H with H = h'(V), equation (19)."""
         scalar = V.dtype.type
         H = np.empty_like(dX)
         kernel = elementwise.map_address(derivative(act), V.dtype)
@@ -148,15 +147,15 @@ class Tiled(Formulation):
         self.forward(X, W, b, None, None, Y)
 
     def linear_backward_weight(self, dY: Array, X: Array, dW: Array) -> None:
-        """dW = dY^T X, equation (4)."""
+        """DW = dY^T X, equation (4)."""
         self.backward(dY, None, None, X, dW, None, dW, None)
 
     def linear_backward_bias(self, dY: Array, db: Array) -> None:
-        """db = column sums of dY, equation (9)."""
+        """Db = column sums of dY, equation (9)."""
         self.backward(dY, None, None, dY, dY, None, None, db)
 
     def linear_backward_input(self, dY: Array, W: Array, dX: Array) -> None:
-        """dX = dY W, equation (14)."""
+        """DX = dY W, equation (14)."""
         self.backward(dY, None, None, dX, W, dX, None, None)
 
     def activation_forward(self, act: BoundPair, X: Array, Y: Array) -> None:
@@ -179,7 +178,7 @@ class Tiled(Formulation):
         h_prime = 0 if V is None else bound.h_prime
         b = bound.no_row if b is None else b
         V = bound.no_matrix if V is None else V
-        tiled.forward(bound.run, X, W, b, V, A, bound.h, h_prime, bound.p, bound.q)
+        tiled.forward(X, W, b, V, A, bound.h, h_prime, bound.p, bound.q)
 
     def backward(
         self,
@@ -192,7 +191,7 @@ class Tiled(Formulation):
         dW: Array | None,
         db: Array | None,
     ) -> None:
-        """dZ = dA o h'(Z), formed where it is read, then dW, db and dX in one launch."""
+        """DZ = dA o h'(Z), formed where it is read, then dW, db and dX in one launch."""
         bound = bind(act, dA.dtype)
         if V is None:
             V = bound.no_matrix
@@ -201,7 +200,7 @@ class Tiled(Formulation):
         dX = bound.no_matrix if dX is None else dX
         dW = bound.no_matrix if dW is None else dW
         db = bound.no_row if db is None else db
-        tiled.backward(bound.run, dA, V, bound.hadamard, X, W, dX, dW, db, bound.p, bound.q)
+        tiled.backward(dA, V, bound.hadamard, X, W, dX, dW, db, bound.p, bound.q)
 
 
 def derivative(act: BoundPair) -> Any:
@@ -212,7 +211,6 @@ def derivative(act: BoundPair) -> Any:
 class Bound(NamedTuple):
     """What the compiled passes take for one activation and dtype: addresses, or 0 for none."""
 
-    run: int
     h: int
     h_prime: int
     hadamard: int
@@ -225,13 +223,12 @@ class Bound(NamedTuple):
 @lru_cache(maxsize=256)
 def bind(act: BoundPair | None, dtype: np.dtype[Any]) -> Bound:
     """Compile, on first use, what an activation (or none) needs for a dtype."""
-    run, zero = product_address(dtype), dtype.type(0)
+    zero = dtype.type(0)
     nothing = np.empty(0, dtype), np.empty((0, 0), dtype)
     if act is None:
-        return Bound(run, 0, 0, 0, zero, zero, *nothing)
+        return Bound(0, 0, 0, zero, zero, *nothing)
     kept = act.pair.h_prime_output if act.from_output else elementwise.kept_derivative
     return Bound(
-        run,
         elementwise.map_address(act.pair.h, dtype),
         0 if act.from_output else elementwise.map_address(act.pair.h_prime, dtype),
         elementwise.hadamard_address(kept, dtype),

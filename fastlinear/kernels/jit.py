@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from numba import njit, types
@@ -50,25 +51,41 @@ def compiled(
         dispatcher = njit(parallel=parallel, **FLAGS, **wrappers)(function)
         if isinstance(dispatcher, CPUDispatcher):  # the function itself under NUMBA_DISABLE_JIT
             dispatcher.__class__ = StridedKernel if any_layout else Kernel
-            dispatcher._cache = _NestedCache(DiskCache(function))
+            dispatcher._cache = _OutermostCache(DiskCache(function))
         return dispatcher
 
     return decorate if function is None else decorate(function)
 
 
+class _Depth(threading.local):
+    """How many compilations are under way in this thread, each as part of the one before."""
+
+    value = 0
+
+
+_depth = _Depth()
+
+
+@contextmanager
+def standalone() -> Iterator[None]:
+    """Compile what is compiled inside for itself, even while a caller is being compiled."""
+    before, _depth.value = _depth.value, 0
+    try:
+        yield
+    finally:
+        _depth.value = before
+
+
 class Kernel(CPUDispatcher):  # type: ignore[misc]
     """A dispatcher that knows whether it is being compiled for itself or as part of another."""
 
-    _compiling = threading.local()
-
     def compile(self, sig: Any) -> Any:
         """Compile or load the body for a signature; return its entry point."""
-        local = Kernel._compiling
-        local.depth = getattr(local, "depth", 0) + 1
+        _depth.value += 1
         try:
             return super().compile(sig)
         finally:
-            local.depth -= 1
+            _depth.value -= 1
 
 
 class StridedKernel(Kernel):
@@ -91,22 +108,18 @@ def _strided(t: Any) -> Any:
     return t.copy(layout="A", readonly=False) if isinstance(t, types.Array) else t
 
 
-class _NestedCache:
+class _OutermostCache:
     """A disk cache that is left alone while a caller is compiled: the caller's file has it all."""
 
     def __init__(self, cache: DiskCache) -> None:
         self._cache = cache
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        return self._cache.load_overload(sig, target_context) if _outermost() else None
+        return self._cache.load_overload(sig, target_context) if _depth.value == 1 else None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        if _outermost():
+        if _depth.value == 1:
             self._cache.save_overload(sig, data)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._cache, name)
-
-
-def _outermost() -> bool:
-    return bool(Kernel._compiling.depth == 1)

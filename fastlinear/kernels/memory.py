@@ -6,7 +6,7 @@ bytes. Nothing here keeps an array alive: whoever takes its address holds on to 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from llvmlite import ir
 from numba import carray, types
@@ -103,10 +103,3 @@ def call(typingctx, address, arguments):
         return context.get_dummy_value()
 
     return types.none(address, arguments), codegen
-
-
-def native_address(function: Any, *argument_types: Any) -> int:
-    """Return the address of a compiled function's body for these argument types, for `call`."""
-    function.compile(argument_types)
-    result = function.overloads[argument_types]
-    return int(result.library.get_pointer_to_function(result.fndesc.llvm_func_name))

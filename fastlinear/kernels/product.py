@@ -21,11 +21,10 @@ Requirements: C's columns are adjacent in memory, and so are those of V, and of 
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import from_dtype, types
+from numba import types
 
 from fastlinear.kernels import sizes
 from fastlinear.kernels.jit import compiled
@@ -36,9 +35,9 @@ from fastlinear.kernels.memory import (
     call,
     itemsize,
     moved,
-    native_address,
     transposed,
 )
+from fastlinear.kernels.shared import shared
 from fastlinear.kernels.tile import (
     add,
     gather_operand,
@@ -305,10 +304,10 @@ def copy_panel(tile, item, K, B, T, left):
         t += T.row
 
 
-@cache
-def product_address(dtype: np.dtype[Any]) -> int:
-    """Return the address of `product` for a dtype, compiled on first use."""
-    scalar = from_dtype(dtype)
+def _argument_types(scalar: Any) -> tuple[Any, Any]:
     fused = types.NamedTuple((types.intp,) * 4 + (MATRIX, scalar, scalar), Fused)
     task = types.NamedTuple((types.intp,) * 3 + (MATRIX,) * 3 + (types.intp, fused), Product)
-    return native_address(product, scalar, task)
+    return scalar, task
+
+
+product_address = shared(product, _argument_types)

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import call, itemsize, moved, transposed
-from fastlinear.kernels.product import FORM_A, FORM_B, FORWARD, PLAIN, Fused, Product, product
+from fastlinear.kernels.product import (
+    FORM_A,
+    FORM_B,
+    FORWARD,
+    PLAIN,
+    Fused,
+    Product,
+    product_address,
+)
 from fastlinear.kernels.sizes import COPY_ROWS, SHARE_WORK, VECTOR_BYTES
 from fastlinear.kernels.threads import thread_count
 
@@ -16,8 +24,8 @@ def threads_for(work):
 
 
 @compiled(internal=True)
-def run_share(run, one, task, t, threads):
-    """Compute share t of a product, by the code at address ``run``, or linked in if that is None.
+def run_share(one, task, t, threads):
+    """Compute share t of a product.
 
     The columns of C must be adjacent for `product`, so a C whose rows are is turned round, and one
     that is strided both ways is taken column by column.
@@ -27,19 +35,10 @@ def run_share(run, one, task, t, threads):
         task = turned(task)
     i, j, rows, columns = cell(t, threads, task.I, task.J, VECTOR_BYTES // item)
     if task.C.col == item or columns == 1:
-        run_part(run, one, part(task, i, j, rows, columns))
+        call(product_address(one), (one, part(item, task, i, j, rows, columns)))
     else:
         for c in range(j, j + columns):
-            run_part(run, one, part(task, i, c, rows, 1))
-
-
-@compiled(internal=True)
-def run_part(run, one, task):
-    """Compute a product here and now."""
-    if run is None:
-        product(one, task)
-    else:
-        call(run, (one, task))
+            call(product_address(one), (one, part(item, task, i, c, rows, 1)))
 
 
 @compiled(internal=True)
@@ -61,14 +60,14 @@ def turned(task):
 
 
 @compiled(internal=True)
-def part(task, i, j, rows, columns):
+def part(item, task, i, j, rows, columns):
     """Return the product of rows i.. of A and columns j.. of B."""
     f = task.fused
     v_i = i if f.formed == FORM_A or f.formed == FORWARD else 0
     v_j = j if f.formed == FORM_B or f.formed == FORWARD else 0
     fused = Fused(f.h, f.h_prime, f.hadamard, f.formed, moved(f.V, v_i, v_j), f.p, f.q)
     A, B, C = moved(task.A, i, 0), moved(task.B, 0, j), moved(task.C, i, j)
-    bias = task.bias + j * task.C.col if task.bias != 0 else 0
+    bias = task.bias + j * item if task.bias != 0 else 0
     return Product(rows, columns, task.K, A, B, C, bias, fused)
 
 

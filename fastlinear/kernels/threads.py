@@ -52,7 +52,6 @@ def thread_count(typingctx):
     Numba's own goes through a pointer of this process, which can't be cached on disk; this one asks
     the threading layer by symbol, as Numba's parallel loops do.
     """
-
     _launch_threads()  # registers the symbol
 
     def codegen(context, builder, signature, args):

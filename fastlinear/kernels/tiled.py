@@ -5,8 +5,7 @@ Each function names its product; `fastlinear.kernels.product` holds the loops an
 
 ``linear_*`` may be called from nopython code, also inside a ``prange``. Like all kernels they trust
 their inputs and overwrite their outputs, any strides allowed. `forward` and `backward` are what the
-layers call: with the activation fused in, one parallel launch each, and with `product` called by
-address, so that it is compiled only once.
+layers call: with the activation fused in, and one parallel launch each.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ def linear_forward(X, W, b, Y):
     bias = np.empty(0, X.dtype) if b is None else b.copy()
     threads = threads_for(X.size * W.shape[0])
     for t in prange(threads):
-        run_share(None, one, forward_sum(X, W, bias, Y, plain(one)), t, threads)
+        run_share(one, forward_sum(X, W, bias, Y, plain(one)), t, threads)
 
 
 @compiled(parallel=True, any_layout=True)
@@ -36,7 +35,7 @@ def linear_backward_weight(dY, X, dW):
     one = X.dtype.type(1)
     threads = threads_for(X.size * dY.shape[1])
     for t in prange(threads):
-        run_share(None, one, weight_sum(dY, X, dW, plain(one)), t, threads)
+        run_share(one, weight_sum(dY, X, dW, plain(one)), t, threads)
 
 
 @compiled(parallel=True, any_layout=True)
@@ -46,7 +45,7 @@ def linear_backward_bias(dY, db):
     ones = np.ones(1, dY.dtype)
     threads = threads_for(dY.size)
     for t in prange(threads):
-        run_share(None, one, bias_sum(ones, dY, db, plain(one)), t, threads)
+        run_share(one, bias_sum(ones, dY, db, plain(one)), t, threads)
 
 
 @compiled(parallel=True, any_layout=True)
@@ -55,30 +54,30 @@ def linear_backward_input(dY, W, dX):
     one = dY.dtype.type(1)
     threads = threads_for(dY.size * W.shape[1])
     for t in prange(threads):
-        run_share(None, one, input_sum(dY, W, dX, plain(one)), t, threads)
+        run_share(one, input_sum(dY, W, dX, plain(one)), t, threads)
 
 
 @compiled(parallel=True, any_layout=True)
-def forward(run, X, W, b, V, A, h, h_prime, p, q):
+def forward(X, W, b, V, A, h, h_prime, p, q):
     """A = h(X W^T + b), and V = h'(X W^T + b) where ``h_prime`` is not 0.
 
-    ``run`` is the address of `product`, h and h_prime those of map kernels or 0; b has no elements
-    where there is no bias, V none where it is not wanted.
+    h and h_prime are addresses of map kernels or 0; b has no elements where there is no bias, and V
+    none where it is not wanted.
     """
     one = X.dtype.type(1)
     threads = threads_for(X.size * W.shape[0])
     if threads == 1:
         fused = Fused(h, h_prime, 0, FORWARD, view(V), p, q)
-        run_share(run, one, forward_sum(X, W, b, A, fused), 0, 1)
+        run_share(one, forward_sum(X, W, b, A, fused), 0, 1)
     else:
         for t in prange(threads):
             shared = Fused(h, h_prime, 0, FORWARD, view(V), p, q)
-            run_share(run, one, forward_sum(X, W, b, A, shared), t, threads)
+            run_share(one, forward_sum(X, W, b, A, shared), t, threads)
 
 
 @compiled(parallel=True, any_layout=True)
-def backward(run, dA, V, hadamard, X, W, dX, dW, db, p, q):
-    """dZ = dA o h'(V), then dW, db and dX from dZ, each formed where it is read.
+def backward(dA, V, hadamard, X, W, dX, dW, db, p, q):
+    """DZ = dA o h'(V), then dW, db and dX from dZ, each formed where it is read.
 
     ``hadamard`` is the address of its kernel; 0 takes dZ = dA. An output without elements is
     skipped.
@@ -86,26 +85,26 @@ def backward(run, dA, V, hadamard, X, W, dX, dW, db, p, q):
     ones = np.ones(1, dA.dtype)
     threads = threads_for(dA.size * (W.shape[1] if dX.size + dW.size > 0 else 1))
     if threads == 1:
-        backward_share(run, ones, dA, V, hadamard, X, W, dX, dW, db, p, q, 0, 1)
+        backward_share(ones, dA, V, hadamard, X, W, dX, dW, db, p, q, 0, 1)
     else:
         for t in prange(threads):
-            backward_share(run, ones, dA, V, hadamard, X, W, dX, dW, db, p, q, t, threads)
+            backward_share(ones, dA, V, hadamard, X, W, dX, dW, db, p, q, t, threads)
 
 
 @compiled(internal=True)
-def backward_share(run, ones, dA, V, hadamard, X, W, dX, dW, db, p, q, t, threads):
+def backward_share(ones, dA, V, hadamard, X, W, dX, dW, db, p, q, t, threads):
     """Compute share t of each gradient."""
     one = ones[0]
     v = view(V)
     if dW.size > 0:
         fused = forming(hadamard, FORM_A, transposed(v), p, q)
-        run_share(run, one, weight_sum(dA, X, dW, fused), t, threads)
+        run_share(one, weight_sum(dA, X, dW, fused), t, threads)
     if db.size > 0:
         fused = forming(hadamard, FORM_B, v, p, q)
-        run_share(run, one, bias_sum(ones, dA, db, fused), t, threads)
+        run_share(one, bias_sum(ones, dA, db, fused), t, threads)
     if dX.size > 0:
         fused = forming(hadamard, FORM_A, v, p, q)
-        run_share(run, one, input_sum(dA, W, dX, fused), t, threads)
+        run_share(one, input_sum(dA, W, dX, fused), t, threads)
 
 
 @compiled(internal=True)

@@ -86,6 +86,18 @@ class Sequential(Module):
         """The gradients of all layers, under the names of the parameters."""
         return self._collect("grads")
 
+    @property
+    def formulation(self) -> str | None:
+        """Name of the layers' formulation, None where they differ; assigning sets it in all."""
+        names = {getattr(layer, "formulation", None) for layer in _leaves(self.layers)} - {None}
+        return names.pop() if len(names) == 1 else None
+
+    @formulation.setter
+    def formulation(self, name: str) -> None:
+        for layer in _leaves(self.layers):
+            if hasattr(layer, "formulation"):
+                layer.formulation = name
+
     def _collect(self, which: str) -> Arrays:
         return Arrays(
             {

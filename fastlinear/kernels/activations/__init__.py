@@ -49,8 +49,8 @@ PyTorch; elsewhere it is NaN.
 
 from __future__ import annotations
 
-from . import exponential, piecewise, smooth
-from .pair import Pair
+from fastlinear.kernels.activations import exponential, piecewise, smooth
+from fastlinear.kernels.activations.pair import Pair
 
 __all__ = ["PAIRS", "Pair"]
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from .. import vecmath
-from ..fma import fma
-from ..vecmath.exponential import at_most, decay, shrink
-from ..vecmath.floats import select
-from ..vecmath.inlined import inlined
-from .pair import Pair, p_not_negative
+from fastlinear.kernels import vecmath
+from fastlinear.kernels.activations.pair import Pair, p_not_negative
+from fastlinear.kernels.fma import fma
+from fastlinear.kernels.vecmath.exponential import at_most, decay, exponential, shrink
+from fastlinear.kernels.vecmath.floats import select
+from fastlinear.kernels.vecmath.inlined import inlined
 
 SELU_SCALE = 1.0507009873554805
-SELU_SLOPE = 1.0507009873554805 * 1.6732632423543772
+SELU_SLOPE = 1.7580993408473768  # 1.0507... times 1.6732..., rounded once
 
 
 @inlined
@@ -66,8 +66,7 @@ def celu_prime(x, p, q):
     """Return 1 above 0, else e^(x/p), where the rounding of x/p counts and is put back."""
     real = type(x)
     t = x / p
-    e, _, _ = decay(at_most(t, real(0)), fma(-t, p, x) / p)
-    return select(x > real(0), real(1), e)
+    return select(x > real(0), real(1), exponential(t, fma(-t, p, x) / p))
 
 
 @inlined

@@ -6,11 +6,11 @@ alike, its argument is called v.
 
 from __future__ import annotations
 
-from ..fma import fma
-from ..vecmath.exponential import at_least, at_most
-from ..vecmath.floats import copysign, select
-from ..vecmath.inlined import inlined
-from .pair import Pair, p_not_negative, q_at_most_p
+from fastlinear.kernels.activations.pair import Pair, p_not_negative, q_at_most_p
+from fastlinear.kernels.fma import fma
+from fastlinear.kernels.vecmath.exponential import at_least, at_most
+from fastlinear.kernels.vecmath.floats import copysign, select
+from fastlinear.kernels.vecmath.inlined import inlined
 
 
 @inlined

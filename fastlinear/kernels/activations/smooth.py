@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from .. import vecmath
-from ..fma import fma
-from ..vecmath.exponential import logistic
-from ..vecmath.floats import copysign, select
-from ..vecmath.inlined import inlined
-from .pair import Pair
+from fastlinear.kernels import vecmath
+from fastlinear.kernels.activations.pair import Pair
+from fastlinear.kernels.fma import fma
+from fastlinear.kernels.vecmath.exponential import logistic
+from fastlinear.kernels.vecmath.floats import copysign, select
+from fastlinear.kernels.vecmath.inlined import inlined
 
 INFINITY = float("inf")
 

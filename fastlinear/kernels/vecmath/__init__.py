@@ -10,8 +10,8 @@ over dense samples of float64. Zeros keep their sign, NaN gives NaN, and subnorm
 rounded like any other.
 """
 
-from .exponential import exp, expm1, sigmoid, sigmoid_prime
-from .gates import (
+from fastlinear.kernels.vecmath.exponential import exp, expm1, sigmoid, sigmoid_prime
+from fastlinear.kernels.vecmath.gates import (
     gelu,
     gelu_prime,
     gelu_tanh,
@@ -21,9 +21,9 @@ from .gates import (
     silu,
     silu_prime,
 )
-from .hyperbolic import tanh, tanh_prime, tanhshrink, tanhshrink_prime
-from .logarithm import log, log1p, log_sigmoid, softplus
-from .normal import erf
+from fastlinear.kernels.vecmath.hyperbolic import tanh, tanh_prime, tanhshrink, tanhshrink_prime
+from fastlinear.kernels.vecmath.logarithm import log, log1p, log_sigmoid, softplus
+from fastlinear.kernels.vecmath.normal import erf
 
 __all__ = [
     "erf",

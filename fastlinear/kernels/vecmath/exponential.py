@@ -7,9 +7,9 @@ x + x s, in one rounding, scaled at its end, and keeps every bit down to the sma
 
 from __future__ import annotations
 
-from ..fma import fma
-from .floats import constant, nearest, polynomial, power_of_two, select
-from .inlined import inlined
+from fastlinear.kernels.fma import fma
+from fastlinear.kernels.vecmath.floats import constant, nearest, polynomial, power_of_two, select
+from fastlinear.kernels.vecmath.inlined import inlined
 
 LOG2_E = constant(float32=1.442695, float64=1.4426950408889634)
 # ln 2 as a sum of two floats.
@@ -91,14 +91,20 @@ def decay(x, rest):
 
 
 @inlined
-def exp(x):
-    """Return e^x. Measured: ? ULP."""
+def exponential(x, rest):
+    """Return e^(x + rest), where ``rest`` is a rounding error (-0.0 for none)."""
     real = type(x)
     bounded = at_most(at_least(x, VANISHED(x)), OVERFLOWN(x))
-    s, n = reduced(bounded, real(-0.0))
+    s, n = reduced(bounded, select(bounded == x, rest, real(-0.0)))
     # 2^n itself may lie outside the normal range, its two halves never.
     half = nearest(n * real(0.5))
     return (real(1) + s) * power_of_two(half) * power_of_two(n - half)
+
+
+@inlined
+def exp(x):
+    """Return e^x. Measured: ? ULP."""
+    return exponential(x, type(x)(-0.0))
 
 
 @inlined

@@ -7,11 +7,11 @@ x e may be a normal number where e alone is not.
 
 from __future__ import annotations
 
-from ..fma import fma
-from .exponential import VANISHED, at_most, decay, shrink
-from .floats import constant, select
-from .inlined import inlined
-from .normal import FARTHEST, gaussian, scaled_tail
+from fastlinear.kernels.fma import fma
+from fastlinear.kernels.vecmath.exponential import VANISHED, at_most, decay, shrink
+from fastlinear.kernels.vecmath.floats import constant, select
+from fastlinear.kernels.vecmath.inlined import inlined
+from fastlinear.kernels.vecmath.normal import FARTHEST, gaussian, scaled_tail
 
 # v(x) = 2 sqrt(2/pi) (x + 0.044715 x^3) = x (C_0 + C_1 x^2), each coefficient a sum of two floats.
 # C_0 begins with 12 bits, so that subtracting it from the sum is exact.

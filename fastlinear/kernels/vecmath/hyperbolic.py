@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ..fma import fma
-from .exponential import SATURATED, at_least, decay, reduced, shrink
-from .floats import copysign, polynomial, power_of_two, select
-from .inlined import inlined
+from fastlinear.kernels.fma import fma
+from fastlinear.kernels.vecmath.exponential import SATURATED, at_least, decay, reduced, shrink
+from fastlinear.kernels.vecmath.floats import copysign, polynomial, power_of_two, select
+from fastlinear.kernels.vecmath.inlined import inlined
 
 # (x - tanh x) / x^3 in x^2 on [0, 1]: relative error 2^-27.5 and 2^-56.0 (benchmarks/minimax.py).
 TANH_REST = polynomial(

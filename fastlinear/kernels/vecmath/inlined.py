@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..jit import compiled
+from fastlinear.kernels.jit import compiled
 
 
 def inlined(function: Callable[..., Any]) -> Any:

@@ -5,10 +5,10 @@ Both reduce to n ln 2 + log(1 + g) with sqrt(1/2) <= 1 + g < sqrt(2) and share o
 
 from __future__ import annotations
 
-from ..fma import fma
-from .exponential import LN2, LN2_REST, NEGLIGIBLE, decay
-from .floats import constant, exponent, polynomial, power_of_two, select
-from .inlined import inlined
+from fastlinear.kernels.fma import fma
+from fastlinear.kernels.vecmath.exponential import LN2, LN2_REST, NEGLIGIBLE, decay
+from fastlinear.kernels.vecmath.floats import constant, exponent, polynomial, power_of_two, select
+from fastlinear.kernels.vecmath.inlined import inlined
 
 # (log(1 + g) - g) / g^2 on [-0.2932, 0.4146]: error relative to log(1 + g) 2^-27.9 and 2^-56.8
 # (benchmarks/minimax.py).

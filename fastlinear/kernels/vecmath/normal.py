@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ..fma import fma
-from .exponential import at_most, decay
-from .floats import constant, copysign, polynomial, select
-from .inlined import inlined
+from fastlinear.kernels.fma import fma
+from fastlinear.kernels.vecmath.exponential import at_most, decay
+from fastlinear.kernels.vecmath.floats import constant, copysign, polynomial, select
+from fastlinear.kernels.vecmath.inlined import inlined
 
 # erf(x) / x - 1 in x^2 on [0, 1]: error relative to erf(x) / x 2^-29.6 and 2^-56.9
 # (benchmarks/minimax.py).

@@ -1,0 +1,57 @@
+"""Shapes, layouts and dtypes that the kernel tests share."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastlinear.kernels import sizes
+
+DTYPES = (np.float32, np.float64)
+
+
+def around(size: int) -> tuple[int, ...]:
+    """Return the sizes at which a tile or block of ``size`` can go wrong."""
+    return tuple(sorted({0, 1, size - 1, size, size + 1, 2 * size + 1}))
+
+
+def tile_width(dtype: type) -> int:
+    """Columns of the widest register tile."""
+    return sizes.VECTORS * sizes.VECTOR_BYTES // np.dtype(dtype).itemsize
+
+
+def shapes(dtype: type) -> list[tuple[int, int, int]]:
+    """Return (S, M, N) that straddle every tile and block size, one axis at a time."""
+    width = tile_width(dtype)
+    strip = sizes.STRIP_BYTES // np.dtype(dtype).itemsize
+    height, block = sizes.ROWS[0], sizes.BLOCK
+    awkward = [(s, 19, 21) for s in around(height) + around(sizes.STREAM_ROWS)]
+    awkward += [(5, m, 9) for m in around(block) + around(width) + around(16)]
+    awkward += [(3, 18, n) for n in around(width) + around(strip) + around(width // 4)]
+    awkward += [(23, m, 11) for m in around(width)] + [(s, 7, 5) for s in around(block)]
+    awkward += [(9, 6, n) for n in around(block)]
+    awkward += [(70, 530, 141), (150, 1030, 300), (37, 211, 53), (1, 530, 520), (4, 260, 130)]
+    return sorted(set(awkward))
+
+
+def uniform(rng: np.random.Generator, *shape: int, dtype: type) -> np.ndarray:
+    """Draw from (-1, 1): enough mantissa bits set that any other order of a sum shows."""
+    return rng.uniform(-1, 1, shape).astype(dtype)
+
+
+def layouts(array: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the same matrix in every memory layout a user may hand over."""
+    rows, columns = array.shape
+    wide = np.full((2 * rows, 3 * columns), np.nan, array.dtype)
+    wide[::2, ::3] = array
+    flipped = np.ascontiguousarray(array[::-1, ::-1])
+    return {
+        "C": np.ascontiguousarray(array),
+        "F": np.asfortranarray(array),
+        "strided": wide[::2, ::3],
+        "negative": flipped[::-1, ::-1],
+    }
+
+
+def blank(*shape: int, dtype: type) -> np.ndarray:
+    """Return an output that shows every element left unwritten."""
+    return np.full(shape, np.nan, dtype)

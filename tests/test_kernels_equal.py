@@ -1,0 +1,158 @@
+"""`tiled` computes the bits of `loops`: every shape, layout, dtype and number of threads."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from shapes import DTYPES, blank, layouts, shapes, uniform
+
+import fastlinear as fl
+from fastlinear.kernels import formulation, loops, tiled
+
+TILED, LOOPS = formulation("tiled"), formulation("loops")
+ACTIVATIONS = {
+    "none": None,
+    "relu": fl.ReLU(),  # keeps its output
+    "gelu": fl.GELU(),  # keeps a derivative
+}
+
+
+def step(f, X, W, b, dA, act):
+    """Return A, dX, dW and db of one forward and backward pass of a formulation."""
+    (S, M), N, dtype = X.shape, W.shape[0], X.dtype
+    A = blank(S, N, dtype=dtype)
+    V = None if act is None or act.from_output else blank(S, N, dtype=dtype)
+    f.forward(X, W, b, act, V, A)
+    dX, dW, db = blank(S, M, dtype=dtype), blank(N, M, dtype=dtype), blank(N, dtype=dtype)
+    if W.flags.f_contiguous:
+        dW = np.asfortranarray(dW)
+    kept = None if act is None else A if act.from_output else V
+    f.backward(dA, kept, act, X, W, dX, dW, db)
+    return {"A": A, "dX": dX, "dW": dW, "db": db}
+
+
+def assert_same_bits(computed, expected):
+    for name, value in expected.items():
+        same = computed[name] == value
+        both_nan = np.isnan(computed[name]) & np.isnan(value)
+        assert np.all(same | both_nan), f"{name} differs in {np.sum(~same)} of {same.size} elements"
+
+
+def problem(S, M, N, dtype, seed=0):
+    rng = np.random.default_rng(seed)
+    return [uniform(rng, *s, dtype=dtype) for s in ((S, M), (N, M), (N,), (S, N))]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_shape(dtype):
+    for S, M, N in shapes(dtype):
+        X, W, b, dA = problem(S, M, N, dtype)
+        for act in ACTIVATIONS.values():
+            assert_same_bits(step(TILED, X, W, b, dA, act), step(LOOPS, X, W, b, dA, act))
+            W = np.asfortranarray(W)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("act", ACTIVATIONS.values(), ids=ACTIVATIONS)
+@pytest.mark.parametrize("shape", [(3, 5, 7), (21, 35, 70), (40, 70, 130)])
+def test_every_layout(dtype, act, shape):
+    X, W, b, dA = problem(*shape, dtype)
+    expected = step(LOOPS, X, W, b, dA, act)
+    for name in ("C", "F", "strided", "negative"):
+        for changed in range(3):
+            arrays = [X, W, dA]
+            arrays[changed] = layouts(arrays[changed])[name]
+            x, w, da = arrays
+            assert_same_bits(step(TILED, x, w, b, da, act), expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1, 600, 500), (300, 70, 64), (64, 300, 7), (1100, 20, 30)])
+def test_thread_invariance(dtype, shape):
+    X, W, b, dA = problem(*shape, dtype)
+    before = fl.get_num_threads()
+    try:
+        fl.set_num_threads(1)
+        expected = step(TILED, X, W, b, dA, ACTIVATIONS["gelu"])
+        for threads in range(2, before + 1):
+            fl.set_num_threads(threads)
+            assert_same_bits(step(TILED, X, W, b, dA, ACTIVATIONS["gelu"]), expected)
+    finally:
+        fl.set_num_threads(before)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_batch_invariance(dtype):
+    X, W, b, dA = problem(45, 700, 90, dtype)
+    whole = step(TILED, X, W, b, dA, ACTIVATIONS["gelu"])
+    for first, last in [(0, 1), (3, 4), (44, 45), (7, 13), (11, 43)]:
+        rows = slice(first, last)
+        alone = step(TILED, X[rows], W, b, dA[rows], ACTIVATIONS["gelu"])
+        for name in ("A", "dX"):
+            assert np.array_equal(alone[name], whole[name][rows])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    S=st.integers(0, 70),
+    M=st.integers(0, 70),
+    N=st.integers(0, 140),
+    dtype=st.sampled_from(DTYPES),
+    layout=st.sampled_from(["C", "F", "strided", "negative"]),
+    act=st.sampled_from(list(ACTIVATIONS)),
+    bias=st.booleans(),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_random_problems(S, M, N, dtype, layout, act, bias, seed):
+    X, W, b, dA = problem(S, M, N, dtype, seed)
+    b = b if bias else None
+    x, w, da = (layouts(a)[layout] for a in (X, W, dA))
+    expected = step(LOOPS, X, W, b, dA, ACTIVATIONS[act])
+    assert_same_bits(step(TILED, x, w, b, da, ACTIVATIONS[act]), expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_strided_outputs(dtype):
+    """Outputs of any strides are filled, and nothing between their elements is touched."""
+    S, M, N = 21, 35, 70
+    X, W, b, dA = problem(S, M, N, dtype)
+    expected = step(LOOPS, X, W, b, dA, ACTIVATIONS["relu"])
+    room = {n: blank(2 * v.shape[0], *(3 * k for k in v.shape[1:]), dtype=dtype)
+            for n, v in expected.items()}  # fmt: skip
+    out = {n: v[::2, ::3] if v.ndim == 2 else v[::2] for n, v in room.items()}
+    TILED.forward(X, W, b, ACTIVATIONS["relu"], None, out["A"])
+    TILED.backward(dA, expected["A"], ACTIVATIONS["relu"], X, W, out["dX"], out["dW"], out["db"])
+    assert_same_bits(out, expected)
+    for name, whole in room.items():
+        assert np.isnan(whole).sum() == whole.size - expected[name].size
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_nan_and_infinity_propagate(dtype):
+    X, W, b, dA = problem(20, 600, 70, dtype)
+    X[3, 17], X[5, 599], W[11, 520], dA[7, 3] = np.nan, np.inf, -np.inf, np.nan
+    with np.errstate(invalid="ignore"):
+        assert_same_bits(step(TILED, X, W, b, dA, None), step(LOOPS, X, W, b, dA, None))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_kernels_called_directly(dtype):
+    """The four functions of `tiled` by themselves, b None included."""
+    for S, M, N in [(3, 5, 7), (40, 70, 130), (2, 0, 3), (0, 4, 3), (3, 4, 0)]:
+        X, W, b, dY = problem(S, M, N, dtype)
+        for bias in (b, None):
+            computed, expected = blank(S, N, dtype=dtype), blank(S, N, dtype=dtype)
+            tiled.linear_forward(X, W, bias, computed)
+            loops.linear_forward(X, W, bias, expected)
+            assert np.array_equal(computed, expected)
+        for name, arguments, shape in [
+            ("linear_backward_weight", (dY, X), (N, M)),
+            ("linear_backward_bias", (dY,), (N,)),
+            ("linear_backward_input", (dY, W), (S, M)),
+        ]:
+            computed, expected = blank(*shape, dtype=dtype), blank(*shape, dtype=dtype)
+            getattr(tiled, name)(*arguments, computed)
+            getattr(loops, name)(*arguments, expected)
+            assert np.array_equal(computed, expected)
