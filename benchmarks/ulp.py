@@ -229,7 +229,7 @@ PARAMETERS: dict[str, tuple[tuple[float, float], ...]] = {
 """(p, q) at which an activation is measured, PyTorch's defaults first; (0, 0) for the others."""
 
 CROSSES_ZERO = {"gelu", "gelu_tanh", "silu", "mish"}
-"""Those whose h' has a zero, and their floor 1/4 between -2.5 and 0."""
+"""Those whose h' has a zero, and the floor 1/2 = h'(0) between -2.5 and 0."""
 ROUNDED_OUTPUT = {"sigmoid": 0.25, "tanh": 1.0, "elu": 1.0, "selu": 1.0, "celu": 1.0}
 """Those whose h' from the output has an absolute error, and h'(0), to which it relates."""
 
@@ -273,7 +273,7 @@ def cases() -> Iterator[Case]:
         pair = PAIRS[name]
         for p, q in PARAMETERS.get(name, ((0.0, 0.0),)):
             yield Case(name, (pair.h,), h, p, q)
-            floor = (0.25, -2.5, 0.0) if name in CROSSES_ZERO else (0.0,)
+            floor = (0.5, -2.5, 0.0) if name in CROSSES_ZERO else (0.0,)
             yield Case(f"{name}'", (pair.h_prime,), h_prime, p, q, *floor)
             if pair.h_prime_output is not None and pair.invertible(p, q):
                 steps = (pair.h, pair.h_prime_output)

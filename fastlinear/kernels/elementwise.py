@@ -87,26 +87,42 @@ def rows(array: NDArray[Any]) -> NDArray[Any]:
 @compiled(parallel=True, any_layout=True)
 def run_map(kernel, X, Y, p, q):
     """Run a map kernel over whole matrices whose columns are adjacent, in parallel over shares."""
-    one = X.dtype.type(1)
-    x, y = view(X), view(Y)
-    rows, columns = folded(X.shape, x, y, y)
-    shares = number_of_shares(rows * columns)
-    for t in prange(shares):
-        i, j, height, length = share(t, shares, rows, columns)
-        call(kernel, (one, height, length, moved(x, i, j), moved(y, i, j), p, q))
+    shares = shares_for(X.size)
+    if shares == 1:
+        map_share(kernel, X, Y, p, q, 0, 1)
+    else:
+        for t in prange(shares):
+            map_share(kernel, X, Y, p, q, t, shares)
 
 
 @compiled(parallel=True, any_layout=True)
 def run_hadamard(kernel, dY, V, dX, p, q):
     """Run a Hadamard kernel over whole matrices whose columns are adjacent, as `run_map` does."""
-    one = V.dtype.type(1)
+    shares = shares_for(V.size)
+    if shares == 1:
+        hadamard_share(kernel, dY, V, dX, p, q, 0, 1)
+    else:
+        for t in prange(shares):
+            hadamard_share(kernel, dY, V, dX, p, q, t, shares)
+
+
+@compiled(internal=True)
+def map_share(kernel, X, Y, p, q, t, shares):
+    """Run share t of a map."""
+    x, y = view(X), view(Y)
+    rows, columns = folded(X.shape, x, y, y)
+    i, j, height, length = share(t, shares, rows, columns)
+    call(kernel, (X.dtype.type(1), height, length, moved(x, i, j), moved(y, i, j), p, q))
+
+
+@compiled(internal=True)
+def hadamard_share(kernel, dY, V, dX, p, q, t, shares):
+    """Run share t of a Hadamard product."""
     dy, v, dx = view(dY), view(V), view(dX)
     rows, columns = folded(V.shape, dy, v, dx)
-    shares = number_of_shares(rows * columns)
-    for t in prange(shares):
-        i, j, height, length = share(t, shares, rows, columns)
-        arguments = (one, height, length, moved(dy, i, j), moved(v, i, j), moved(dx, i, j), p, q)
-        call(kernel, arguments)
+    i, j, height, length = share(t, shares, rows, columns)
+    pieces = moved(dy, i, j), moved(v, i, j), moved(dx, i, j)
+    call(kernel, (V.dtype.type(1), height, length, *pieces, p, q))
 
 
 @compiled(internal=True)
@@ -120,7 +136,7 @@ def folded(shape, A, B, C):
 
 
 @compiled(internal=True)
-def number_of_shares(elements):
+def shares_for(elements):
     """Return how many threads to use."""
     return thread_count() if elements >= SHARED_ELEMENTS else 1
 

