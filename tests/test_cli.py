@@ -141,7 +141,7 @@ def test_closing_table_and_curves(blobs, tmp_path):
     args = ("--hidden", "8", "--epochs", "3", "--optimizer", "sgd", "--activation", "tanh")
     stdout, _ = run("train", blobs / "blobs.npz", *args, "--formulation", "loops", "--plot", plot)
     assert re.findall(r"^ +([123])  ", stdout, re.M) == ["1", "2", "3"]
-    table = re.findall(r"^\W (tiled|loops|blas) .* ([^│]+?) +│$", stdout, re.M)
+    table = re.findall(r"^\W (tiled|loops|blas) .*│ +([^│]+?) +│$", stdout, re.M)
     assert table[:2] == [("tiled", "the reference"), ("loops", "same bits")]
     assert table[2][0] == "blas"
     assert "tiled and loops ended with identical weights, bit for bit." in stdout

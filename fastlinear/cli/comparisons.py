@@ -90,16 +90,15 @@ def fused(name: str) -> Product:
     """Return forward and backward of a Linear layer with an activation, in one."""
     act = ACTIVATIONS[name]()
 
-    def run(f: Any, X: Any, W: Any, b: Any, dY: Any, *out: Any) -> None:
-        Z, A, dX, dW, db = out
-        Z[...] = 0  # stays so where the output serves instead
-        f.forward(X, W, b, act, None if act.from_output else Z, A)
-        f.backward(dY, A if act.from_output else Z, act, X, W, dX, dW, db)
+    def run(f: Any, X: Any, W: Any, b: Any, dY: Any, A: Any, dX: Any, dW: Any, db: Any) -> None:
+        kept = None if act.from_output else np.empty_like(A)  # what it holds is f's own affair
+        f.forward(X, W, b, act, kept, A)
+        f.backward(dY, A if kept is None else kept, act, X, W, dX, dW, db)
 
     return Product(
         f"{name}(X W^T + b), and back",
         run,
-        lambda S, M, N: ((S, N), (S, N), (S, M), (N, M), (N,)),
+        lambda S, M, N: ((S, N), (S, M), (N, M), (N,)),
     )
 
 

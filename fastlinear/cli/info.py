@@ -39,7 +39,7 @@ def facts() -> Iterator[tuple[str, str]]:
     present = binding.get_host_cpu_features()
     yield "CPU features", " ".join(name for name in FEATURES if present.get(name)) or "none known"
     yield "threads", f"{fl.get_num_threads()} of {os.cpu_count()} logical cores"
-    layer = parallel.threading_layer()  # type: ignore[no-untyped-call]
+    layer = parallel.threading_layer()
     yield "threading layer", layer  # known since get_num_threads started the threads
     yield "cache folder", str(cache_folder() or "none: compiled code is kept in memory only")
     for pool in threadpool_info():

@@ -43,7 +43,7 @@ _SETTINGS = (
 )
 
 
-class DiskCache(NullCache):  # type: ignore[misc]
+class DiskCache(NullCache):
     """The disk cache of one compiled function, in the form Numba's dispatcher expects."""
 
     def __init__(self, function: Any) -> None:
@@ -154,8 +154,6 @@ def _type_name(t: Any) -> str | None:
     """Return a name for a type that is the same in every process, or None."""
     if isinstance(t, types.Dispatcher):
         return _name(t.dispatcher.py_func)
-    if isinstance(t, types.BaseTuple) and any(_type_name(item) is None for item in t):
-        return None
     name = str(t)
     return None if " at 0x" in name else name
 

@@ -28,6 +28,8 @@ class BoundPair(Protocol):
     from_output: bool
     """Whether h' is taken from the output A, so that nothing else need be kept."""
 
+    def __hash__(self) -> int: ...
+
 
 class Formulation(ABC):
     """The sums of one module, and the fused forward and backward pass composed of them."""

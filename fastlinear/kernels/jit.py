@@ -76,7 +76,7 @@ def standalone() -> Iterator[None]:
         _depth.value = before
 
 
-class Kernel(CPUDispatcher):  # type: ignore[misc]
+class Kernel(CPUDispatcher):
     """A dispatcher that knows whether it is being compiled for itself or as part of another."""
 
     def compile(self, sig: Any) -> Any:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import ctypes
 import sys
 from importlib import metadata
+from pathlib import Path
 
+import numba
 from llvmlite import ir
-from numba import get_num_threads, set_num_threads, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.ufunc.parallel import _launch_threads
@@ -15,6 +17,22 @@ from numba.np.ufunc.parallel import _launch_threads
 __all__ = ["get_num_threads", "load_tbb", "set_num_threads", "thread_count"]
 
 _LIBRARY = {"linux": "libtbb.so.12", "win32": "tbb12.dll"}
+
+
+def get_num_threads() -> int:
+    """Return how many threads kernels called from this Python thread may use."""
+    return int(numba.get_num_threads())
+
+
+def set_num_threads(k: int) -> None:
+    """Let kernels called from this Python thread use k threads; no result depends on it.
+
+    Raises
+    ------
+    ValueError
+        Unless 1 <= k <= the number at start: the cores, or the variable NUMBA_NUM_THREADS.
+    """
+    numba.set_num_threads(k)
 
 
 def load_tbb() -> bool:
@@ -38,7 +56,7 @@ def load_tbb() -> bool:
     for file in files:
         if file.name == name:
             try:
-                ctypes.CDLL(str(file.locate().resolve()), mode=ctypes.RTLD_GLOBAL)
+                ctypes.CDLL(str(Path(str(file.locate())).resolve()), mode=ctypes.RTLD_GLOBAL)
             except OSError:
                 return False
             return True

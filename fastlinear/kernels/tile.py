@@ -24,7 +24,7 @@ all instruction sets share."""
 _I32 = ir.IntType(32)
 
 
-class Tile(types.Type):  # type: ignore[misc]
+class Tile(types.Type):
     """The type of a register tile; it carries the shape, so kernels specialise by it."""
 
     def __init__(
@@ -67,7 +67,7 @@ class Tile(types.Type):  # type: ignore[misc]
 
 
 @register_model(Tile)
-class TileModel(models.PrimitiveModel):  # type: ignore[misc]
+class TileModel(models.PrimitiveModel):
     """An LLVM array of vectors, row by row."""
 
     def __init__(self, dmm: Any, fe_type: Tile) -> None:
