@@ -38,6 +38,7 @@ from fastlinear.layers.losses import CrossEntropyLoss, Loss, MSELoss
 from fastlinear.layers.maps import Softmax
 from fastlinear.layers.module import Module
 from fastlinear.layers.sequential import MLP, Sequential
+from fastlinear.layers.user_activation import Activation
 from fastlinear.optim import SGD, Adam, AdamW, Optimizer
 from fastlinear.serialization import load, read_metadata, read_state_dict
 
@@ -50,6 +51,7 @@ __all__ = [
     "MLP",
     "SELU",
     "SGD",
+    "Activation",
     "Adam",
     "AdamW",
     "CrossEntropyLoss",

@@ -7,7 +7,8 @@ saved by PyTorch holds no architecture: build the network, then
 
 >>> net.load_state_dict(fl.read_state_dict("from_pytorch.safetensors"))  # doctest: +SKIP
 
-A file holds no code, and loading runs none.
+A file holds no code, and loading runs none. Of an activation of the user's own it holds the name,
+under which the loading process must have made it (`fl.Activation` with ``name=``).
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from typing import Any
 import numpy as np
 
 from fastlinear.layers.activation import CLASSES as ACTIVATIONS
+from fastlinear.layers.activation import USER_NAMES
 from fastlinear.layers.checks import Array
 from fastlinear.layers.linear import Linear
 from fastlinear.layers.maps import Softmax
 from fastlinear.layers.module import Module
 from fastlinear.layers.sequential import MLP, Sequential
+from fastlinear.layers.user_activation import Activation
 
 Path = str | PathLike[str]
 
@@ -51,7 +54,8 @@ def save(module: Module, path: Path, *, metadata: Mapping[str, str] | None = Non
     Raises
     ------
     TypeError
-        Where the network holds a class that a file cannot name.
+        Where the network holds a class, or an activation of the user's own, that a file cannot
+        name.
     ValueError
         Where ``metadata`` uses the key "fastlinear".
     OSError
@@ -81,7 +85,8 @@ def load(path: Path) -> Module:
     FileNotFoundError
         Where there is no such file.
     ValueError
-        Where the file is not safetensors, is damaged, or holds no architecture of ours.
+        Where the file is not safetensors, is damaged, or holds no architecture of ours; where it
+        names an activation of the user's own that this process has not made.
     """
     state, metadata = _read(path)
     if KEY not in metadata:
@@ -96,6 +101,8 @@ def load(path: Path) -> Module:
             raise ValueError(f"version {header['version']}, this fastlinear reads {VERSION}")
         module: Module = build(header["network"])
         module.load_state_dict(state)
+    except UnknownActivation as error:
+        raise ValueError(f"{fspath(path)}: {error}") from None
     except _WRONG as error:
         raise ValueError(f"{fspath(path)}: damaged or of another version: {error}") from error
     return module
@@ -132,6 +139,10 @@ def _read(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
 
 def describe(value: Any) -> Any:
     """Return a layer, or an argument of one, as JSON can hold it: {"type": class, **arguments}."""
+    if type(value) is Activation:
+        if value.name is None:
+            raise TypeError(f"{value!r}: expected a name to save it by: fl.Activation(..., name=)")
+        return {"type": "Activation", "name": value.name}
     if isinstance(value, Module):
         name = type(value).__name__
         if CLASSES.get(name) is not type(value):
@@ -145,6 +156,21 @@ def describe(value: Any) -> Any:
     return value
 
 
+class UnknownActivation(ValueError):
+    """A file names an activation of the user's own that this process has not made."""
+
+
+def user_activation(name: str) -> Activation:
+    """Return the user's activation of that name."""
+    if name not in USER_NAMES:
+        raise UnknownActivation(
+            f"holds the user's own activation {name!r}; make it first: "
+            f"fl.Activation(h, h_prime, name={name!r})"
+        )
+    activation: Activation = USER_NAMES[name]()
+    return activation
+
+
 def build(description: Any) -> Any:
     """Return what `describe` described; parameters are zero."""
     if isinstance(description, list):
@@ -153,6 +179,8 @@ def build(description: Any) -> Any:
         return description
     arguments = {name: build(value) for name, value in description.items() if name != "type"}
     name = description["type"]
+    if name == "Activation":
+        return user_activation(arguments["name"])
     if name not in CLASSES:
         raise ValueError(f"unknown layer {name!r}; known are {', '.join(sorted(CLASSES))}")
     if name in ("Linear", "MLP"):

@@ -55,13 +55,8 @@ from fastlinear.kernels.tile import (
 BLOCK = sizes.BLOCK
 TALL, LOW, ONE = sizes.ROWS
 FORMED_ROWS = sizes.FORMED_ROWS
-PARTIAL_ROWS = sizes.STREAM_ROWS + TALL
-PITCH = sizes.STRIP_BYTES + sizes.VECTOR_BYTES  # off the powers of two, which share cache sets
-RESIDENT_BYTES, STREAM_ROWS, STREAM_STEPS = (
-    sizes.RESIDENT_BYTES,
-    sizes.STREAM_ROWS,
-    sizes.STREAM_STEPS,
-)
+RESIDENT_BYTES, STREAM_BYTES = sizes.RESIDENT_BYTES, sizes.STREAM_BYTES
+STREAM_ROWS, STREAM_STEPS = sizes.STREAM_ROWS, sizes.STREAM_STEPS
 STRIP_BYTES, TRANSPOSED_ROWS = sizes.STRIP_BYTES, sizes.TRANSPOSED_ROWS
 TRANSPOSED_VECTOR_BYTES = sizes.TRANSPOSED_VECTOR_BYTES
 VECTORS, VECTOR_BYTES = sizes.VECTORS, sizes.VECTOR_BYTES
@@ -107,6 +102,8 @@ def product(one, task):
     the shape.
     """
     I, J, K, A, B, C, bias, fused = task
+    if I == 0 or J == 0:
+        return
     item = itemsize(one)
     direct = B.col == item or J == 1
     form_a, form_b = fused.formed == FORM_A, fused.formed == FORM_B
@@ -114,28 +111,29 @@ def product(one, task):
         copied = form_b or (I > STREAM_ROWS and K * J * item > RESIDENT_BYTES)
     else:
         copied = I > TRANSPOSED_ROWS or B.row != item
-    pitch = min(PITCH, (J * item // VECTOR_BYTES + 1) * VECTOR_BYTES)
-    partial = PARTIAL_ROWS * pitch
+    streamed = direct and not copied and I <= STREAM_ROWS and K * J * item > RESIDENT_BYTES
+    span = STREAM_BYTES // I // STRIP_BYTES * STRIP_BYTES if streamed else STRIP_BYTES
+    pitch = (min(span, J * item) // VECTOR_BYTES + 1) * VECTOR_BYTES
+    partial = (I if streamed else TALL) * pitch
     strip = min(K, BLOCK) * pitch if copied else 0
     formed = FORMED_ROWS * (min(K, BLOCK) * item + VECTOR_BYTES) if form_a else 0
     scratch = np.empty(VECTOR_BYTES + partial + strip + formed, np.uint8)
     P = Matrix((address_of(scratch) // VECTOR_BYTES + 1) * VECTOR_BYTES, pitch, item)
     T = Matrix(P.data + partial, pitch, item)
     F = Matrix(T.data + strip, 0, 0)
-    strips(one, item, I, J, K, A, B, C, bias, fused, direct, copied, P, T, F)
+    chunk = STREAM_STEPS if streamed else BLOCK
+    strips(one, span // item, chunk, I, J, K, A, B, C, bias, fused, direct, copied, P, T, F)
     scratch[0] = 0  # alive until here: Numba frees an array after its last mention
 
 
 @compiled(internal=True)
-def strips(one, item, I, J, K, A, B, C, bias, fused, direct, copied, P, T, F):
+def strips(one, span, chunk, I, J, K, A, B, C, bias, fused, direct, copied, P, T, F):
     """Walk the strips of B (6th loop) and the blocks of the sum (5th)."""
+    item = itemsize(one)
     tile = row_tile(one, VECTORS, VECTOR_BYTES, False, False)
     turned = row_tile(one, 2, TRANSPOSED_VECTOR_BYTES, False, True)
-    chunk = BLOCK
-    if direct and not copied and I <= STREAM_ROWS and K * J * item > RESIDENT_BYTES:
-        chunk = STREAM_STEPS
-    for j in range(0, J, STRIP_BYTES // item):
-        columns = min(STRIP_BYTES // item, J - j)
+    for j in range(0, J, span):
+        columns = min(span, J - j)
         Cj = moved(C, 0, j)
         for k in range(0, max(K, 1), BLOCK):
             terms = min(BLOCK, K - k)
@@ -196,7 +194,7 @@ def block_product(tile, one, I, J, K, A, B, P, chunk, C, accumulate, bias, h, fu
         i = 0
         while i < I:
             Ai, Ci = moved(Ak, i, 0), moved(C, i, 0)
-            Pi = moved(P, i % STREAM_ROWS, 0)
+            Pi = moved(P, i, 0) if chunk < BLOCK else P
             Oi = Pi if h != 0 or not finish else Ci
             step = Step(terms, resume, finish, accumulate, bias)
             if I - i >= TALL:

@@ -33,13 +33,13 @@ Array = NDArray[Any]
 def softmax(X: Array, Y: Array) -> None:
     """Y_sj = exp(X_sj) / sum_k exp(X_sk): X and Y (S, C)."""
     if X.size:
-        run(_softmax, *X.shape, X, Y)
+        run(softmax_rows, *X.shape, X, Y)
 
 
 def softmax_backward(dY: Array, Y: Array, dX: Array) -> None:
     """dX_sj = Y_sj (dY_sj - sum_k dY_sk Y_sk): all (S, C)."""
     if Y.size:
-        run(_softmax_backward, *Y.shape, dY, Y, dX)
+        run(softmax_backward_rows, *Y.shape, dY, Y, dX)
 
 
 def cross_entropy(X: Array, labels: Array, tops: Array, rests: Array) -> float:
@@ -85,7 +85,7 @@ def first_outside(labels, classes):
 
 
 @compiled
-def _softmax(start, stop, X, Y):
+def softmax_rows(start, stop, X, Y):
     one = X.dtype.type(1)
     for s in range(start, stop):
         y = Y[s]
@@ -96,7 +96,7 @@ def _softmax(start, stop, X, Y):
 
 
 @compiled
-def _softmax_backward(start, stop, dY, Y, dX):
+def softmax_backward_rows(start, stop, dY, Y, dX):
     for s in range(start, stop):
         mean = _dot(dY[s], Y[s])
         for j in range(Y.shape[1]):

@@ -27,6 +27,9 @@ STREAM_ROWS = 16
 """Up to this many rows of A, B is read where it stands, a few rows at a time: copying it would cost
 as much as the product."""
 
+STREAM_BYTES = 16 * 1024
+"""Partial sums of such a product that are under way together: half of L1, and long runs of B."""
+
 STREAM_STEPS = 8
 """Rows of B that one pass over a strip takes when B is read where it stands: enough to make the
 partial sums' way through the cache cheap, few enough streams for the prefetcher. Measured at
@@ -48,6 +51,14 @@ COPY_ROWS = 8
 
 SHARED_ELEMENTS = 2**15
 """Elements from which an element-wise kernel is shared among threads, for the same reason."""
+
+NETWORK_ROW_BYTES = 16 * 1024
+"""What rests between two layers when a whole network runs as one function: rows go through together
+up to this size, so that it stays in the L1 cache. One row may take more."""
+
+NETWORK_STACK_BYTES = 256 * 1024
+"""Scratch up to this size is taken from the stack, some 32000 float32 features in the widest layer;
+beyond, from the heap. Threads have stacks of 512 KiB and more."""
 
 
 def _vector_registers() -> tuple[int, int]:

@@ -304,12 +304,16 @@ NAMES: dict[str, Any] = {
     "gelu_tanh": partial(GELU, "tanh"),
 }
 
+# Those the user has added: see `fastlinear.layers.user_activation`.
+USER_NAMES: dict[str, Any] = {}
+
 
 def resolve(activation: str | ElementWise | None) -> ElementWise | None:
     """Return the activation that a name or an object stands for; None for None and the identity."""
     if isinstance(activation, str):
         hint = ", or an object such as fl.ELU(alpha=0.5)"
-        activation = NAMES[checks.one_of("activation", activation, NAMES, hint)]()
+        names = NAMES | USER_NAMES
+        activation = names[checks.one_of("activation", activation, names, hint)]()
     if activation is not None and not isinstance(activation, ElementWise):
         raise TypeError(
             f"activation: expected a name, an activation object such as fl.ReLU() or None, "

@@ -138,7 +138,7 @@ def logistic(x, rest):
 
 @inlined
 def sigmoid(x):
-    """Return 1 / (1 + e^-x). Measured: 1.63, 1.50 ULP."""
+    """Return 1 / (1 + e^-x). Measured: 1.69, 1.50 ULP."""
     return logistic(x, type(x)(-0.0))
 
 

@@ -58,7 +58,7 @@ def silu(x):
 
 @inlined
 def silu_prime(x):
-    """Return the derivative of `silu`. Measured: 3.38, 2.60 ULP, of 1/2 around its zero."""
+    """Return the derivative of `silu`. Measured: 3.38, 2.66 ULP, of 1/2 around its zero."""
     a = at_most(abs(x), -VANISHED(x))
     return gated_prime(x, a, a, type(x)(-0.0), type(x)(1))
 
@@ -95,7 +95,7 @@ def gelu_tanh_prime(x):
 
 @inlined
 def gelu(x):
-    """Return x Phi(x), Phi the normal distribution function. Measured: 4.10, 2.74 ULP."""
+    """Return x Phi(x), Phi the normal distribution function. Measured: 3.65, 3.20 ULP."""
     real = type(x)
     negative = x < real(0)
     a = at_most(abs(x), FARTHEST(x))
@@ -109,7 +109,7 @@ def gelu(x):
 
 @inlined
 def gelu_prime(x):
-    """Return Phi(x) + x phi(x). Measured: 3.20, 3.14 ULP, of 1/2 around its zero."""
+    """Return Phi(x) + x phi(x). Measured: 2.21, 1.92 ULP, of 1/2 around its zero."""
     real = type(x)
     a = at_most(abs(x), FARTHEST(x))
     s, n, rest = gaussian(a)
@@ -155,7 +155,7 @@ def mish(x):
 
 @inlined
 def mish_prime(x):
-    """Return the derivative of `mish`. Measured: 4.27, 3.58 ULP, of 1/2 around its zero.
+    """Return the derivative of `mish`. Measured: 3.70, 2.93 ULP, of 1/2 around its zero.
 
     e (4 + 4 x + (6 + 4 x) e + 4 e^2 + e^3) / d^2 on the negative side; on the positive one
     the same polynomial with its coefficients reversed, over d^2.

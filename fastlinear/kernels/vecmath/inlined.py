@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from numba.core.registry import CPUDispatcher
+
 from fastlinear.kernels.jit import compiled
 
 
@@ -15,5 +17,6 @@ def inlined(function: Callable[..., Any]) -> Any:
     polynomials of float64 would decide by their degree.
     """
     dispatcher = compiled(function)
-    dispatcher.targetoptions["forceinline"] = True
+    if isinstance(dispatcher, CPUDispatcher):  # the function itself under NUMBA_DISABLE_JIT
+        dispatcher.targetoptions["forceinline"] = True
     return dispatcher

@@ -114,7 +114,7 @@ def gaussian(a):
 
 @inlined
 def erf(x):
-    """Return the error function 2/sqrt(pi) integral_0^x e^-t^2 dt. Measured: 1.15, 0.97 ULP."""
+    """Return the error function 2/sqrt(pi) integral_0^x e^-t^2 dt. Measured: 1.15, 1.03 ULP."""
     real = type(x)
     a = abs(x)
     near = fma(a, ERF_REST(a * a), a)

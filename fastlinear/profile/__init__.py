@@ -1,0 +1,1 @@
+"""Measuring the kernels: what the command line and the benchmarks share, imported by nothing else."""

@@ -1,0 +1,117 @@
+"""What is measured: a product at a shape, the arrays it takes, and the work that is in it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+PRODUCTS = ("Y", "dW", "dX")
+"""The sums of S M N multiply-adds."""
+
+QUANTITIES = (*PRODUCTS, "db", "predict", "step", "activation", "activation step")
+"""All that is measured: `predict` is a layer's forward pass alone, `step` its forward and backward
+pass; the last two are the element-wise module without a product."""
+
+
+class Case(NamedTuple):
+    """One quantity at one shape: X (S, M), W (N, M), Y (S, N); an activation's arrays are (S, N)."""
+
+    quantity: str
+    S: int
+    M: int
+    N: int
+    dtype: str = "float32"
+    activation: str | None = None
+
+    @property
+    def label(self) -> str:
+        """Shape, and activation where there is one."""
+        shape = f"{self.S}x{self.N}" if self.elementwise else f"{self.S}x{self.M}x{self.N}"
+        return f"{shape} {self.activation}" if self.activation else shape
+
+    @property
+    def elementwise(self) -> bool:
+        """Whether the quantity is an activation by itself."""
+        return self.quantity.startswith("activation")
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of the sums, a multiply-add counting as two."""
+        S, M, N = self.S, self.M, self.N
+        if self.elementwise:
+            return 0
+        if self.quantity == "db":
+            return S * N
+        return (3 if self.quantity == "step" else 1) * 2 * S * M * N
+
+    @property
+    def bytes(self) -> int:
+        """Least traffic: every operand read once and every result written once."""
+        S, M, N = self.S, self.M, self.N
+        X, W, Y = S * M, N * M, S * N
+        elements = {
+            "Y": X + W + Y,
+            "dW": Y + X + W,
+            "dX": Y + W + X,
+            "db": Y + N,
+            "predict": X + W + N + Y,
+            "step": 2 * (X + W + N + Y),
+            "activation": 2 * Y,
+            "activation step": 5 * Y,
+        }[self.quantity]
+        return elements * np.dtype(self.dtype).itemsize
+
+    @property
+    def intensity(self) -> float:
+        """Floating-point operations for each byte of the least traffic."""
+        return self.flops / self.bytes
+
+
+class Data:
+    """The arrays of a case, drawn when first asked for: uniform, so that every mantissa is full."""
+
+    def __init__(self, case: Case, seed: int = 0) -> None:
+        self.case = case
+        self._rng = np.random.default_rng(seed)
+
+    def _draw(self, *shape: int, scale: float = 1.0) -> Array:
+        return (self._rng.uniform(-scale, scale, shape)).astype(self.case.dtype)
+
+    def empty(self, *shape: int, order: Any = "C") -> Array:
+        """Return an output."""
+        return np.empty(shape, self.case.dtype, order)
+
+    @cached_property
+    def X(self) -> Array:
+        """Inputs (S, M)."""
+        return self._draw(self.case.S, self.case.M)
+
+    @cached_property
+    def W(self) -> Array:
+        """Weights (N, M), scaled so that Z stays where activations bend."""
+        return self._draw(self.case.N, self.case.M, scale=self.case.M**-0.5)
+
+    @cached_property
+    def W_layer(self) -> Array:
+        """The same weights in the memory order of a layer's own."""
+        return np.asfortranarray(self.W)
+
+    @cached_property
+    def b(self) -> Array:
+        """Bias (N,)."""
+        return self._draw(self.case.N)
+
+    @cached_property
+    def dY(self) -> Array:
+        """Gradient of the outputs (S, N)."""
+        return self._draw(self.case.S, self.case.N)
+
+    @cached_property
+    def Z(self) -> Array:
+        """Input of an activation (S, N)."""
+        return self._draw(self.case.S, self.case.N, scale=4.0)

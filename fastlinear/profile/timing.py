@@ -1,0 +1,76 @@
+"""Timing contestants against each other: in turns, so that all meet the same machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from statistics import median, quantiles
+from timeit import Timer
+from typing import Any, NamedTuple
+
+Calls = dict[str, Callable[[], Any]]
+
+SPIN_SECONDS = 0.03
+"""How long idle threads of the usual pools keep spinning, and so disturb whoever comes next."""
+
+
+class Timing(NamedTuple):
+    """Seconds for each call, one number for each round."""
+
+    samples: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """The middle round."""
+        return median(self.samples)
+
+    @property
+    def spread(self) -> float:
+        """Half the distance between the quartiles, relative to the median."""
+        if len(self.samples) < 2:
+            return 0.0
+        low, _, high = quantiles(self.samples, n=4, method="inclusive")
+        return (high - low) / 2 / self.median
+
+    def speedup(self, other: Timing) -> float:
+        """Median over the rounds of how many times faster this one is than ``other``."""
+        return median(b / a for a, b in zip(self.samples, other.samples, strict=True))
+
+
+def rounds(calls: Calls, seconds: float, pause: float = 0.0) -> Iterator[dict[str, float]]:
+    """Yield, round after round without end, the seconds of one call of each contestant.
+
+    Each is called often enough to fill ``seconds``, after a warm-up; whoever goes first in one
+    round goes last in the next. ``pause`` seconds pass before each turn.
+    """
+    timers = {name: Timer(call) for name, call in calls.items()}
+    counts = {name: _count(timer, seconds) for name, timer in timers.items()}
+    names = list(timers)
+    while True:
+        taken = {}
+        for name in names:
+            if pause:
+                time.sleep(pause)
+            timers[name].timeit(max(1, counts[name] // 10))
+            taken[name] = timers[name].timeit(counts[name]) / counts[name]
+        yield taken
+        names = names[1:] + names[:1]
+
+
+def interleaved(
+    calls: Calls, repeat: int, seconds: float = 0.005, pause: float = 0.0
+) -> dict[str, Timing]:
+    """Time contestants in ``repeat`` rounds; see `rounds`."""
+    taken = [t for _, t in zip(range(repeat), rounds(calls, seconds, pause), strict=False)]
+    return {name: Timing(tuple(t[name] for t in taken)) for name in calls}
+
+
+def _count(timer: Timer, seconds: float) -> int:
+    """Return how many calls fill ``seconds``; the first call, which may compile, is not counted."""
+    timer.timeit(1)
+    number = 1
+    while True:
+        taken = timer.timeit(number)
+        if taken >= seconds / 4:
+            return max(1, round(seconds / taken * number))
+        number *= 4
