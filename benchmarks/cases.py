@@ -71,6 +71,6 @@ def random_shapes(count: int, seed: int, work: int = 2**28) -> list[Shape]:
     shapes: list[Shape] = []
     while len(shapes) < count:
         S, M, N = (math.floor(size) for size in np.exp2(rng.uniform(0, 12, 3)))
-        if S * M * N <= work:
+        if work >= S * M * N:
             shapes.append((S, M, N))
     return shapes

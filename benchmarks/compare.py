@@ -90,14 +90,13 @@ def main() -> None:
 
 def entrants(peers: list[str], threads: int) -> list[Any]:
     """Return the contestants that are here."""
-    from fastlinear.profile import contestants as here
+    from fastlinear.profile.contestants import Kernels, LayerOrder
+    from fastlinear.profile.numpy_peer import Copy
     from fastlinear.profile.peers import peer
 
-    found = [here.Kernels("tiled"), here.LayerOrder("tiled"), here.Copy()]
-    if "numpy" in peers:
-        found.append(here.NumPy())
-    others = [peer(name, threads) for name in peers if name != "numpy"]
-    return found + [other for other in others if other is not None]
+    others = [peer(name, threads) for name in peers]
+    ours = [Kernels("tiled"), LayerOrder("tiled"), Copy()]
+    return ours + [other for other in others if other is not None]
 
 
 def measure(case: Any, contestants: list[Any], options: argparse.Namespace) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
 import fastlinear as fl
-from fastlinear.cli import activations, app, gallery
+from fastlinear.cli import activations, app
 from fastlinear.cli.gradients import ACTIVATIONS
 from fastlinear.layers.activation import CLASSES, NAMES
 

@@ -1,6 +1,7 @@
 """Reading data for the command line: what is accepted, and what every complaint says."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -247,8 +248,10 @@ def test_split_is_stratified_seeded_and_standardised_by_the_training_part():
     data = Data(features, y)
     problem = Problem.prepare(data, "auto", SETTINGS)
     assert problem.encoding.classes.tolist() == ["a", "b"]
-    assert np.bincount(problem.training.y).tolist() == [16, 64]
-    assert np.bincount(problem.held_out.y).tolist() == [4, 16]
+    for seed in range(5):
+        parts = Problem.prepare(data, "auto", replace(SETTINGS, seed=seed))
+        assert np.bincount(parts.training.y).tolist() == [16, 64]
+        assert np.bincount(parts.held_out.y).tolist() == [4, 16]
     assert problem.training.X.dtype == np.float32
     # A constant column becomes exactly zero: its deviation of rounding errors is no scale.
     assert problem.encoding.scale[1] == 1

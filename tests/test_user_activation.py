@@ -5,7 +5,6 @@ import math
 import pickle
 import subprocess
 import sys
-from traceback import format_exception
 
 import numpy as np
 import pytest
@@ -123,7 +122,8 @@ def test_results_have_the_dtype_of_x():
     activation = fl.Activation(lambda x: 0.1 * x, lambda x: 0.1)
     Y = activation(X)
     assert Y.dtype == f4
-    assert (Y == (0.1 * X.astype(f8)).astype(f4)).all()
+    expected = (0.1 * X.astype(f8)).astype(f4)
+    assert np.array_equal(Y, expected)
     assert (activation.backward(np.ones_like(X)) == f4(0.1)).all()
 
 
@@ -279,7 +279,7 @@ def test_what_a_file_cannot_name(tmp_path):
         pass
 
     for layer in (fl.Activation(snake, one), Mine(snake, snake_prime, name="snake")):
-        with pytest.raises(TypeError, match="expected a name to save it by|own classes"):
+        with pytest.raises(TypeError, match=r"expected a name to save it by|own classes"):
             fl.Linear(2, 2, activation=layer).save(tmp_path / "net")
     assert not list(tmp_path.iterdir())
 
@@ -313,97 +313,3 @@ def test_another_process(tmp_path, monkeypatch):
     subprocess.run(
         [sys.executable, "-c", CHILD, tmp_path / "saved", tmp_path / "pickled"], check=True
     )
-
-
-# ---- what goes wrong -----------------------------------------------------------------------------
-
-
-def helper(x):
-    return x
-
-
-@njit
-def broken_helper(x):
-    return x.inner
-
-
-def of_module(x):
-    y = x
-    return math.nothing(y)
-
-
-def undefined(x):
-    return nowhere(x)  # noqa: F821
-
-
-def not_compiled(x):
-    return helper(x) + 1
-
-
-def nested(x):
-    return broken_helper(x)
-
-
-def text(x):
-    return "text" + x
-
-
-def imports(x):
-    import os
-
-    return os.fspath(x)
-
-
-def complex_result(x):
-    return 1j * x
-
-
-def no_result(x):
-    pass
-
-
-def two_arguments(x, alpha):
-    return alpha * x
-
-
-@pytest.mark.parametrize(
-    ("function", "line", "reason"),
-    [
-        (of_module, "return math.nothing(y)", "module 'math' has no attribute 'nothing'"),
-        (undefined, "return nowhere(x)  # noqa: F821", "name 'nowhere' is not defined"),
-        (not_compiled, "return helper(x) + 1", "'helper': Cannot determine Numba type"),
-        (nested, "return x.inner", "Unknown attribute 'inner' of type float"),
-        (text, 'return "text" + x', "No implementation of function"),
-        (imports, "import os", "unsupported opcode"),
-        (complex_result, "def complex_result(x):", "returns complex128 for float32, expected a"),
-        (no_result, "def no_result(x):", "returns none for float32, expected a real number"),
-        (two_arguments, "def two_arguments(x, alpha):", "missing a required argument: 'alpha'"),
-        (njit(of_module), "return math.nothing(y)", "module 'math' has no attribute 'nothing'"),
-    ],
-    ids=lambda value: getattr(value, "__name__", ""),
-)
-def test_what_does_not_compile_is_shown(function, line, reason):
-    for pair in ((function, one), (one, function)):
-        with pytest.raises(ValueError, match=function.__name__) as caught:
-            fl.Activation(*pair, name="bad")
-        summary, place, shown = str(caught.value).splitlines()
-        assert reason in summary
-        assert place.startswith(f'  File "{__file__}", line ')
-        assert shown.strip() == line
-        number = int(place.rpartition(" ")[2])
-        with open(__file__, encoding="utf-8") as file:
-            assert file.readlines()[number - 1].strip() == line
-        assert "site-packages/numba" not in "".join(format_exception(caught.value))
-    assert USER_NAMES == {}
-
-
-def test_arguments_of_the_wrong_type():
-    with pytest.raises(TypeError, match="h: expected a function of one number, got 'relu'"):
-        fl.Activation("relu", one)
-    with pytest.raises(TypeError, match="h_prime: expected a function of one number, got None"):
-        fl.Activation(snake, None)
-    with pytest.raises(TypeError, match="name: expected a string such as 'snake', got 3"):
-        fl.Activation(snake, one, name=3)
-    with pytest.raises(ValueError, match="Cannot determine Numba type") as caught:
-        fl.Activation(type("Callable", (), {"__call__": lambda self, x: x})(), one)
-    assert "\n" not in str(caught.value)

@@ -20,6 +20,17 @@ from fastlinear.kernels.cache import DiskCache
 #   fastmath             absent on purpose: NaN and infinity propagate, no sum is reordered, and a
 #                        multiply and an add are fused only where the source says `fma`.
 FLAGS: dict[str, Any] = {"error_model": "numpy", "nogil": True}
+# Only `prange` runs in parallel: left to itself, Numba also launches threads for np.ones(1).
+PRANGE_ONLY = {
+    "prange": True,
+    "comprehension": False,
+    "reduction": False,
+    "inplace_binop": False,
+    "setitem": False,
+    "numpy": False,
+    "stencil": False,
+    "fusion": False,
+}
 # No wrapper for Python callers or C callbacks: for functions that only compiled code calls.
 NO_WRAPPERS = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
@@ -48,7 +59,7 @@ def compiled(
 
     def decorate(function: Callable[..., Any]) -> Any:
         wrappers = NO_WRAPPERS if internal else {}
-        dispatcher = njit(parallel=parallel, **FLAGS, **wrappers)(function)
+        dispatcher = njit(parallel=PRANGE_ONLY if parallel else False, **FLAGS, **wrappers)(function)
         if isinstance(dispatcher, CPUDispatcher):  # the function itself under NUMBA_DISABLE_JIT
             dispatcher.__class__ = StridedKernel if any_layout else Kernel
             dispatcher._cache = _OutermostCache(DiskCache(function))

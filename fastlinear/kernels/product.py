@@ -114,21 +114,40 @@ def product(one, task):
     streamed = direct and not copied and I <= STREAM_ROWS and K * J * item > RESIDENT_BYTES
     span = STREAM_BYTES // I // STRIP_BYTES * STRIP_BYTES if streamed else STRIP_BYTES
     pitch = (min(span, J * item) // VECTOR_BYTES + 1) * VECTOR_BYTES
-    partial = (I if streamed else TALL) * pitch
+    partial = I * pitch if streamed else TALL * pitch if fused.h != 0 else 0
     strip = min(K, BLOCK) * pitch if copied else 0
     formed = FORMED_ROWS * (min(K, BLOCK) * item + VECTOR_BYTES) if form_a else 0
-    scratch = np.empty(VECTOR_BYTES + partial + strip + formed, np.uint8)
-    P = Matrix((address_of(scratch) // VECTOR_BYTES + 1) * VECTOR_BYTES, pitch, item)
-    T = Matrix(P.data + partial, pitch, item)
-    F = Matrix(T.data + strip, 0, 0)
-    chunk = STREAM_STEPS if streamed else BLOCK
-    strips(one, span // item, chunk, I, J, K, A, B, C, bias, fused, direct, copied, P, T, F)
-    scratch[0] = 0  # alive until here: Numba frees an array after its last mention
+    plan = Plan(span // item, STREAM_STEPS if streamed else BLOCK, direct, copied)
+    P = Matrix(0, pitch, item)
+    if partial + strip + formed == 0:
+        strips(one, task, plan, P, P, P)
+    else:
+        scratch = np.empty(VECTOR_BYTES + partial + strip + formed, np.uint8)
+        P = Matrix((address_of(scratch) // VECTOR_BYTES + 1) * VECTOR_BYTES, pitch, item)
+        strips(
+            one, task, plan, P, moved(P, 0, partial // item), moved(P, 0, (partial + strip) // item)
+        )
+        scratch[0] = 0  # alive until here: Numba frees an array after its last mention
+
+
+class Plan(NamedTuple):
+    """How a product reads B."""
+
+    span: int
+    """Columns of a strip."""
+    chunk: int
+    """Terms that one pass over a strip takes."""
+    direct: bool
+    """Whether B's columns are adjacent."""
+    copied: bool
+    """Whether strips of B are copied to scratch."""
 
 
 @compiled(internal=True)
-def strips(one, span, chunk, I, J, K, A, B, C, bias, fused, direct, copied, P, T, F):
-    """Walk the strips of B (6th loop) and the blocks of the sum (5th)."""
+def strips(one, task, plan, P, T, F):
+    """Walk the strips of B (6th loop) and the blocks of the sum (5th); P, T and F are scratch."""
+    I, J, K, A, B, C, bias, fused = task
+    span, chunk, direct, copied = plan
     item = itemsize(one)
     tile = row_tile(one, VECTORS, VECTOR_BYTES, False, False)
     turned = row_tile(one, 2, TRANSPOSED_VECTOR_BYTES, False, True)

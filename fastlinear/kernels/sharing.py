@@ -33,6 +33,9 @@ def run_share(one, task, t, threads):
     item = itemsize(one)
     if task.C.col != item and task.J > 1 and may_turn(item, task):
         task = turned(task)
+    if threads == 1 and (task.C.col == item or task.J == 1):
+        call(product_address(one), (one, task))
+        return
     i, j, rows, columns = cell(t, threads, task.I, task.J, VECTOR_BYTES // item)
     if task.C.col == item or columns == 1:
         call(product_address(one), (one, part(item, task, i, j, rows, columns)))

@@ -42,7 +42,8 @@ def linear_backward_weight(dY, X, dW):
 def linear_backward_bias(dY, db):
     """db_n = sum_s dY_sn, equation (9): dY (S, N), db (N,)."""
     one = dY.dtype.type(1)
-    ones = np.ones(1, dY.dtype)
+    ones = np.empty(1, dY.dtype)  # np.ones would be a parallel loop of its own
+    ones[0] = one
     threads = threads_for(dY.size)
     for t in prange(threads):
         run_share(one, bias_sum(ones, dY, db, plain(one)), t, threads)
@@ -82,7 +83,8 @@ def backward(dA, V, hadamard, X, W, dX, dW, db, p, q):
     ``hadamard`` is the address of its kernel; 0 takes dZ = dA. An output without elements is
     skipped.
     """
-    ones = np.ones(1, dA.dtype)
+    ones = np.empty(1, dA.dtype)  # np.ones would be a parallel loop of its own
+    ones[0] = 1
     threads = threads_for(dA.size * (W.shape[1] if dX.size + dW.size > 0 else 1))
     if threads == 1:
         backward_share(ones, dA, V, hadamard, X, W, dX, dW, db, p, q, 0, 1)

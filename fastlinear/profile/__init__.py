@@ -1,1 +1,1 @@
-"""Measuring the kernels: what the command line and the benchmarks share, imported by nothing else."""
+"""Measuring the kernels: for the command line and the benchmarks, imported by nothing else."""

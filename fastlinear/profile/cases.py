@@ -19,7 +19,7 @@ pass; the last two are the element-wise module without a product."""
 
 
 class Case(NamedTuple):
-    """One quantity at one shape: X (S, M), W (N, M), Y (S, N); an activation's arrays are (S, N)."""
+    """One quantity at one shape: X (S, M), W (N, M), Y (S, N); activations are of (S, N)."""
 
     quantity: str
     S: int

@@ -1,0 +1,167 @@
+"""What the compiler made of a kernel: its innermost loops, read from the machine code's listing.
+
+Reads x86-64 in the notation that LLVM prints (AT&T: sources first, destination last).
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from numba.core.caching import NullCache
+
+from fastlinear.kernels.jit import compiled
+
+READABLE = platform.machine().lower() in ("x86_64", "amd64")
+"""Whether this machine's code is of the kind that can be read here."""
+
+_FUNCTION = re.compile(r"([\w.$]+):$")
+_LABEL = re.compile(r"(\.L[\w.$]+):")
+_JUMP = re.compile(r"j\w+\s+(\.L[\w.$]+)$")
+_VECTOR = re.compile(r"%([xyz])mm\d+")
+_MEMORY = re.compile(r"\(([^)]*)\)")
+_ESCAPED = re.compile(r"_([0-9a-f]{2})")
+_TILE = re.compile(r"Tile\(\w+, (\d+)x(\d+)x(\d+), masked=(\w+), transposed=(\w+)\)")
+_WIDTHS = {"x": 16, "y": 32, "z": 64}
+
+
+class TileShape(NamedTuple):
+    """The shape of the register tile that a function is compiled for."""
+
+    rows: int
+    vectors: int
+    lanes: int
+    masked: bool
+    transposed: bool
+
+    def __str__(self) -> str:
+        kind = "transposed " * self.transposed + "masked " * self.masked
+        return f"{kind}{self.rows} x {self.vectors} vectors of {self.lanes}"
+
+
+class Loop(NamedTuple):
+    """An innermost loop: the instructions between a label and the jump back to it."""
+
+    function: str
+    """The Python function it was compiled from, others inlined."""
+    tile: TileShape | None
+    """The tile in its signature, if any."""
+    lines: tuple[str, ...]
+    """Its instructions; labels inside end with a colon."""
+    frame: tuple[str, ...]
+    """The registers through which the function reaches its stack."""
+
+    @property
+    def fma(self) -> Counter[int]:
+        """How many packed fused multiply-adds there are for each width in bytes; 0 for scalar."""
+        return Counter(_width(line) for line in self.lines if line.startswith("vf"))
+
+    @property
+    def packed(self) -> Counter[int]:
+        """How many instructions on packed floats there are for each width in bytes."""
+        widths = (_width(line) for line in self.lines if line.startswith("v"))
+        return Counter(width for width in widths if width)
+
+    @property
+    def loads(self) -> int:
+        """Instructions that read memory."""
+        return sum(_reads(line) for line in self.lines)
+
+    @property
+    def stores(self) -> int:
+        """Instructions that write memory."""
+        return sum(_writes(line) for line in self.lines)
+
+    @property
+    def calls(self) -> int:
+        """Calls of other functions."""
+        return sum(line.startswith("call") for line in self.lines)
+
+    @property
+    def stack(self) -> tuple[str, ...]:
+        """Instructions that touch the stack: whatever found no register."""
+        return tuple(line for line in self.lines if self._base(line) in self.frame)
+
+    @property
+    def spills(self) -> tuple[str, ...]:
+        """Those of them that move vectors."""
+        return tuple(line for line in self.stack if _VECTOR.search(line))
+
+    def _base(self, line: str) -> str:
+        """Return the base register of the memory operand, or nothing."""
+        operand = _MEMORY.search(line)
+        return operand[1].partition(",")[0] if operand else ""
+
+
+def _width(line: str) -> int:
+    """Return the bytes of the widest register of a packed float instruction; 0 for any other."""
+    if not re.match(r"\w*p[sd]\b", line):
+        return 0
+    return max((_WIDTHS[name] for name in _VECTOR.findall(line)), default=0)
+
+
+def _writes(line: str) -> bool:
+    compares = line.startswith(("cmp", "test", "vucomi", "prefetch"))
+    return line.rsplit("\t", 1)[-1].endswith(")") and _last(line).endswith(")") and not compares
+
+
+def _reads(line: str) -> bool:
+    if not _MEMORY.search(line) or line.startswith(("lea", "prefetch")):
+        return False
+    moves = line.startswith(("mov", "vmov"))
+    return not (moves and _writes(line))
+
+
+def _last(line: str) -> str:
+    """Return the last operand."""
+    return re.split(r",\s+", line.replace("\t", " ").partition(" ")[2])[-1]
+
+
+def listing(function: Any, argument_types: Any) -> str:
+    """Return the machine code of a compiled function, compiled anew: the disk cache has no text."""
+    fresh = compiled(internal=True)(function.py_func)
+    fresh._cache = NullCache()
+    fresh.compile(argument_types)
+    return str(fresh.overloads[argument_types].library.get_asm_str())
+
+
+def innermost_loops(text: str) -> Iterator[Loop]:
+    """Yield all loops of a listing that contain no other."""
+    for name, lines in _functions(text):
+        frame = ("%rsp", "%rbp") if "movq %rsp, %rbp" in lines else ("%rsp",)
+        positions = {m[1]: i for i, line in enumerate(lines) if (m := _LABEL.match(line))}
+        jumps = ((m, i) for i, line in enumerate(lines) if (m := _JUMP.match(line)))
+        spans = [(positions[m[1]], i) for m, i in jumps if positions.get(m[1], i) < i]
+        for start, end in spans:
+            inside = (start <= a and b <= end and (a, b) != (start, end) for a, b in spans)
+            if not any(inside):
+                yield Loop(*_named(name), tuple(lines[start + 1 : end + 1]), frame)
+
+
+def _functions(text: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield the symbol and the instructions and labels of each function."""
+    symbol, lines = "", list[str]()
+    for raw in text.splitlines():
+        line = " ".join(raw.split())
+        if match := _FUNCTION.match(line):
+            if not line.startswith("."):
+                yield symbol, lines
+                symbol, lines = match[1], []
+        if not line.startswith((".", "#")) or _LABEL.match(line):
+            lines.append(line)
+    yield symbol, lines
+
+
+def _named(symbol: str) -> tuple[str, TileShape | None]:
+    """Return the Python name and the tile in a symbol as Numba mangles them."""
+    parts = re.search(r"_ZN((?:\d+[A-Za-z_]\w*?)+)B\d", symbol)
+    names = re.findall(r"\d+([A-Za-z_]+)", parts[1]) if parts else [symbol]
+    text = _ESCAPED.sub(lambda m: chr(int(m[1], 16)), symbol)
+    found = _TILE.search(text)
+    if found is None:
+        return names[-1], None
+    rows, vectors, lanes = (int(size) for size in found.groups()[:3])
+    return names[-1], TileShape(rows, vectors, lanes, found[4] == "True", found[5] == "True")
