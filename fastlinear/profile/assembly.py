@@ -11,9 +11,15 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
+from numba import from_dtype, types
 from numba.core.caching import NullCache
 
+from fastlinear import kernels
+from fastlinear.kernels import elementwise
 from fastlinear.kernels.jit import compiled
+from fastlinear.kernels.memory import MATRIX
+from fastlinear.kernels.product import product
 
 READABLE = platform.machine().lower() in ("x86_64", "amd64")
 """Whether this machine's code is of the kind that can be read here."""
@@ -25,6 +31,7 @@ _VECTOR = re.compile(r"%([xyz])mm\d+")
 _MEMORY = re.compile(r"\(([^)]*)\)")
 _ESCAPED = re.compile(r"_([0-9a-f]{2})")
 _TILE = re.compile(r"Tile\(\w+, (\d+)x(\d+)x(\d+), masked=(\w+), transposed=(\w+)\)")
+_FMA = re.compile(r"vfn?m(add|sub)\d")
 _WIDTHS = {"x": 16, "y": 32, "z": 64}
 
 
@@ -57,7 +64,7 @@ class Loop(NamedTuple):
     @property
     def fma(self) -> Counter[int]:
         """How many packed fused multiply-adds there are for each width in bytes; 0 for scalar."""
-        return Counter(_width(line) for line in self.lines if line.startswith("vf"))
+        return Counter(_width(line) for line in self.lines if _FMA.match(line))
 
     @property
     def packed(self) -> Counter[int]:
@@ -104,20 +111,17 @@ def _width(line: str) -> int:
 
 
 def _writes(line: str) -> bool:
-    compares = line.startswith(("cmp", "test", "vucomi", "prefetch"))
-    return line.rsplit("\t", 1)[-1].endswith(")") and _last(line).endswith(")") and not compares
+    """Return whether the last operand, the destination, is in memory; masks in braces aside."""
+    destination = re.sub(r"\s*\{[^}]*\}", "", line).endswith(")")
+    return destination and not line.startswith(("cmp", "test", "prefetch", "call", "jmp"))
 
 
 def _reads(line: str) -> bool:
+    """Return whether an instruction reads memory; one that changes it in place does both."""
     if not _MEMORY.search(line) or line.startswith(("lea", "prefetch")):
         return False
     moves = line.startswith(("mov", "vmov"))
     return not (moves and _writes(line))
-
-
-def _last(line: str) -> str:
-    """Return the last operand."""
-    return re.split(r",\s+", line.replace("\t", " ").partition(" ")[2])[-1]
 
 
 def listing(function: Any, argument_types: Any) -> str:
@@ -126,6 +130,22 @@ def listing(function: Any, argument_types: Any) -> str:
     fresh._cache = NullCache()
     fresh.compile(argument_types)
     return str(fresh.overloads[argument_types].library.get_asm_str())
+
+
+def product_loops(dtype: str) -> list[Loop]:
+    """Return the innermost loops of the tiled product that multiply and add, for a dtype."""
+    ones = np.ones((1, 1), dtype)
+    kernels.formulation("tiled").linear_forward(ones, ones, None, ones.copy())  # names the types
+    scalar = from_dtype(np.dtype(dtype))
+    signature = next(key for key in product.overloads if key[0] == scalar)
+    return [loop for loop in innermost_loops(listing(product, signature)) if loop.fma]
+
+
+def map_loops(h: Any, dtype: str) -> list[Loop]:
+    """Return the innermost loops of the kernel of a scalar function, for a dtype."""
+    scalar = from_dtype(np.dtype(dtype))
+    signature = (scalar, types.intp, types.intp, MATRIX, MATRIX, scalar, scalar)
+    return list(innermost_loops(listing(elementwise.map_kernel(h), signature)))
 
 
 def innermost_loops(text: str) -> Iterator[Loop]:
@@ -146,10 +166,9 @@ def _functions(text: str) -> Iterator[tuple[str, list[str]]]:
     symbol, lines = "", list[str]()
     for raw in text.splitlines():
         line = " ".join(raw.split())
-        if match := _FUNCTION.match(line):
-            if not line.startswith("."):
-                yield symbol, lines
-                symbol, lines = match[1], []
+        if (match := _FUNCTION.match(line)) and not line.startswith("."):
+            yield symbol, lines
+            symbol, lines = match[1], []
         if not line.startswith((".", "#")) or _LABEL.match(line):
             lines.append(line)
     yield symbol, lines

@@ -1,0 +1,162 @@
+"""The machine code of the inner loops, without a clock: full vectors, fma, nothing spilled."""
+
+import numpy as np
+import pytest
+from llvmlite import binding
+from numba import from_dtype, types
+from shapes import DTYPES
+
+from fastlinear.kernels import sizes
+from fastlinear.kernels.activations import PAIRS
+from fastlinear.profile import assembly, peak
+from fastlinear.profile.assembly import Loop, TileShape, innermost_loops
+
+pytestmark = [
+    pytest.mark.skipif(not assembly.READABLE, reason="the listing of x86-64 only can be read"),
+    pytest.mark.skipif(
+        not binding.get_host_cpu_features().get("fma"), reason="this CPU has no fma instruction"
+    ),
+]
+NAMES = [dtype.__name__ for dtype in DTYPES]
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def dtype(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def loops(dtype):
+    """The loops of the product, compiled anew; all of them belong to a tile."""
+    return assembly.product_loops(dtype)
+
+
+def steps(loop):
+    """Return how many steps of the sum a loop takes each time round, were it its tile's own."""
+    return sum(loop.fma.values()) / (loop.tile.rows * loop.tile.vectors)
+
+
+def test_every_loop_multiplies_and_adds_whole_vectors(loops, dtype):
+    itemsize = int(dtype[-2:]) // 8
+    for loop in loops:
+        assert set(loop.fma) == {loop.tile.lanes * itemsize}, (loop.tile, loop.fma)
+        expected = sizes.TRANSPOSED_VECTOR_BYTES if loop.tile.transposed else sizes.VECTOR_BYTES
+        assert loop.tile.lanes * itemsize == expected, loop.tile
+
+
+def test_no_loop_moves_a_vector_to_or_from_the_stack_or_writes_memory(loops):
+    for loop in loops:
+        assert not loop.spills, (loop.tile, loop.spills)
+        assert not loop.stores, (loop.tile, loop.lines)
+        assert not loop.calls, (loop.tile, loop.lines)
+
+
+@pytest.mark.parametrize("rows", sizes.ROWS)
+def test_whole_tiles_load_each_operand_once_and_stay_in_registers(loops, rows):
+    whole = [
+        loop
+        for loop in loops
+        if loop.function == "tile_product"
+        and loop.tile[:2] == (rows, sizes.VECTORS)
+        and not loop.tile.masked
+        and not loop.tile.transposed
+    ]
+    assert whole, "the loop of this tile is gone, or inlined somewhere else"
+    for loop in whole:
+        assert steps(loop) == int(steps(loop)) >= 1
+        assert loop.loads == steps(loop) * (rows + sizes.VECTORS), loop.lines
+        assert not loop.stack, loop.stack
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_activations_are_vectorised(name, dtype):
+    found = assembly.map_loops(PAIRS[name].h, dtype)
+    widest = [loop for loop in found if max(loop.packed, default=0) == sizes.VECTOR_BYTES]
+    assert widest
+    for loop in widest:
+        assert (loop.calls, loop.spills, loop.fma[0]) == (0, (), 0), loop.lines
+
+
+def test_the_peak_is_measured_on_nothing_but_fma(dtype):
+    text = assembly.listing(peak.chains, (from_dtype(np.dtype(dtype))[::1], types.intp))
+    found = [loop for loop in innermost_loops(text) if loop.fma]
+    assert found
+    for loop in found:
+        count = loop.fma[sizes.VECTOR_BYTES]
+        assert count == sum(loop.fma.values())
+        assert count % peak.CHAINS == 0
+        assert loop.loads == loop.stores == 0
+        assert len(loop.lines) <= count + 4  # counting, comparing, jumping
+
+
+# ---- the reader itself, on listings with what it is to find --------------------------------------
+
+GOOD = """
+_ZN10fastlinear7kernels7product12tile_productB3v25B70abcE73Tile_28float32_2c_202x1x8_2c_20masked_3dFalse_2c_20transposed_3dFalse_29xx:
+	.cfi_startproc
+	testq	%rdx, %rdx
+	je	.LBB1_3
+.LBB1_2:
+	vmovups	(%rsi), %ymm0
+	vfmadd231ps	(%rdi){1to8}, %ymm0, %ymm1
+	vbroadcastss	(%rdi,%rax), %ymm3
+	vfmadd231ps	%ymm0, %ymm3, %ymm2
+	addq	$4, %rdi
+	decq	%rdx
+	jne	.LBB1_2
+.LBB1_3:
+	vmovups	%ymm1, (%rcx)
+	retq
+"""
+
+
+def read(text):
+    (loop,) = innermost_loops(text)
+    return loop
+
+
+def test_reads_a_clean_loop():
+    loop = read(GOOD)
+    assert (loop.function, loop.tile) == ("tile_product", TileShape(2, 1, 8, False, False))
+    assert dict(loop.fma) == {32: 2}
+    assert (loop.loads, loop.stores, loop.stack, loop.calls) == (3, 0, (), 0)
+
+
+@pytest.mark.parametrize(
+    ("line", "change"),
+    [
+        ("vmovups	%ymm4, 32(%rsp)", {"stores": 1, "spills": 1, "stack": 1}),
+        ("vmovups	32(%rsp), %ymm4", {"loads": 4, "spills": 1, "stack": 1}),
+        ("movq	8(%rsp), %rax", {"loads": 4, "stack": 1}),
+        ("addq	$1, 8(%rsp)", {"loads": 4, "stores": 1, "stack": 1}),
+        ("vmovups	%zmm4, (%rcx) {%k1}", {"stores": 1}),
+        ("leaq	8(%rsp), %rax", {"stack": 1}),
+        ("callq	*%rax", {"calls": 1}),
+        ("cmpq	%rax, (%rcx)", {"loads": 4}),
+        ("vfmadd231ss	%xmm0, %xmm1, %xmm2", {"fma": {32: 2, 0: 1}}),
+        ("vfmadd231ps	%xmm0, %xmm1, %xmm2", {"fma": {32: 2, 16: 1}}),
+    ],
+)
+def test_reads_a_loop_that_went_wrong(line, change):
+    loop = read(GOOD.replace("	decq	%rdx", f"	{line}\n	decq	%rdx"))
+    counts = {"loads": 3, "stores": 0, "spills": 0, "stack": 0, "calls": 0, **change}
+    counts.pop("fma", None)
+    assert dict(loop.fma) == change.get("fma", {32: 2})
+    for name, expected in counts.items():
+        value = getattr(loop, name)
+        assert (value if isinstance(value, int) else len(value)) == expected, name
+
+
+def test_a_frame_pointer_reaches_the_stack_too():
+    text = GOOD.replace("	testq", "	movq	%rsp, %rbp\n	testq").replace(
+        "(%rdi,%rax)", "(%rbp,%rax)"
+    )
+    assert len(read(text).spills) == 1
+    assert not read(text.replace("	movq	%rsp, %rbp\n", "")).spills
+
+
+def test_outer_loops_are_left_out():
+    text = GOOD.replace("	retq", "	decq	%r8\n	jne	.LBB1_3_outer\n	retq").replace(
+        "	testq", ".LBB1_3_outer:\n	testq"
+    )
+    assert read(text) == Loop(*read(GOOD))
