@@ -59,7 +59,9 @@ def compiled(
 
     def decorate(function: Callable[..., Any]) -> Any:
         wrappers = NO_WRAPPERS if internal else {}
-        dispatcher = njit(parallel=PRANGE_ONLY if parallel else False, **FLAGS, **wrappers)(function)
+        dispatcher = njit(parallel=PRANGE_ONLY if parallel else False, **FLAGS, **wrappers)(
+            function
+        )
         if isinstance(dispatcher, CPUDispatcher):  # the function itself under NUMBA_DISABLE_JIT
             dispatcher.__class__ = StridedKernel if any_layout else Kernel
             dispatcher._cache = _OutermostCache(DiskCache(function))

@@ -42,7 +42,7 @@ from fastlinear.kernels.product import (
 )
 from fastlinear.kernels.reductions import softmax_rows
 from fastlinear.kernels.shared import shared
-from fastlinear.kernels.tile import row_tile
+from fastlinear.kernels.tile import row_shape
 
 ROW_BYTES = sizes.NETWORK_ROW_BYTES
 STACK_BYTES = sizes.NETWORK_STACK_BYTES
@@ -174,7 +174,7 @@ def affine(one, S, N, M, X, W, bias, Y):
     X, Y any rows; Y's columns adjacent; bias the address of N elements or 0.
     """
     item = itemsize(one)
-    tile = row_tile(one, VECTORS, VECTOR_BYTES, False, False)
+    tile = row_shape(one, VECTORS, VECTOR_BYTES, False, False)
     none = Fused(0, 0, 0, PLAIN, Matrix(0, 0, 0), one, one)
     streamed = S <= STREAM_ROWS and M * N * item > RESIDENT_BYTES
     chunk = STREAM_STEPS if streamed else BLOCK

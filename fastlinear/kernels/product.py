@@ -45,16 +45,17 @@ from fastlinear.kernels.tile import (
     load_operand,
     narrowed,
     rank_update,
-    row_tile,
+    row_shape,
     steps,
     store,
     width,
     with_rows,
+    zeros,
 )
 
 BLOCK = sizes.BLOCK
 TALL, LOW, ONE = sizes.ROWS
-FORMED_ROWS = sizes.FORMED_ROWS
+ROWS_OF_A = sizes.ROWS_OF_A
 RESIDENT_BYTES, STREAM_BYTES = sizes.RESIDENT_BYTES, sizes.STREAM_BYTES
 STREAM_ROWS, STREAM_STEPS = sizes.STREAM_ROWS, sizes.STREAM_STEPS
 STRIP_BYTES, TRANSPOSED_ROWS = sizes.STRIP_BYTES, sizes.TRANSPOSED_ROWS
@@ -98,10 +99,11 @@ class Product(NamedTuple):
 def product(one, task):
     """Compute a product, serially; ``one`` is a 1 of the dtype.
 
-    Scratch: at most a strip of B, a few rows of partial sums and FORMED_ROWS rows of A, whatever
+    Scratch: at most a strip of B, a few rows of partial sums and ROWS_OF_A rows of A, whatever
     the shape.
     """
-    I, J, K, A, B, C, bias, fused = task
+    I, J, K, A, B = task.I, task.J, task.K, task.A, task.B
+    fused = task.fused
     if I == 0 or J == 0:
         return
     item = itemsize(one)
@@ -113,120 +115,158 @@ def product(one, task):
         copied = I > TRANSPOSED_ROWS or B.row != item
     streamed = direct and not copied and I <= STREAM_ROWS and K * J * item > RESIDENT_BYTES
     span = STREAM_BYTES // I // STRIP_BYTES * STRIP_BYTES if streamed else STRIP_BYTES
-    pitch = (min(span, J * item) // VECTOR_BYTES + 1) * VECTOR_BYTES
+    gather_a = A.row == item and A.col > ROWS_OF_A * item and I > STREAM_ROWS
+    plan = Plan(span // item, STREAM_STEPS if streamed else BLOCK, direct, copied, gather_a)
+
+    panel = VECTORS * VECTOR_BYTES
+    pitch = (min(span, J * item) + panel - 1) // panel * panel
     partial = I * pitch if streamed else TALL * pitch if fused.h != 0 else 0
     strip = min(K, BLOCK) * pitch if copied else 0
-    formed = FORMED_ROWS * (min(K, BLOCK) * item + VECTOR_BYTES) if form_a else 0
-    plan = Plan(span // item, STREAM_STEPS if streamed else BLOCK, direct, copied)
-    P = Matrix(0, pitch, item)
-    if partial + strip + formed == 0:
-        strips(one, task, plan, P, P, P)
+    rows = ROWS_OF_A * (min(K, BLOCK) * item + VECTOR_BYTES) if form_a or gather_a else 0
+    if partial + strip + rows == 0:
+        strips(one, task, plan, Matrix(0, pitch, item), 0, 0)
     else:
-        scratch = np.empty(VECTOR_BYTES + partial + strip + formed, np.uint8)
-        P = Matrix((address_of(scratch) // VECTOR_BYTES + 1) * VECTOR_BYTES, pitch, item)
-        strips(
-            one, task, plan, P, moved(P, 0, partial // item), moved(P, 0, (partial + strip) // item)
-        )
+        scratch = np.empty(VECTOR_BYTES + partial + strip + rows, np.uint8)
+        P = (address_of(scratch) // VECTOR_BYTES + 1) * VECTOR_BYTES
+        strips(one, task, plan, Matrix(P, pitch, item), P + partial, P + partial + strip)
         scratch[0] = 0  # alive until here: Numba frees an array after its last mention
 
 
 class Plan(NamedTuple):
-    """How a product reads B."""
+    """How a product reads its operands."""
 
     span: int
-    """Columns of a strip."""
+    """Columns of a strip of B."""
     chunk: int
     """Terms that one pass over a strip takes."""
     direct: bool
     """Whether B's columns are adjacent."""
     copied: bool
-    """Whether strips of B are copied to scratch."""
+    """Whether strips of B are copied to scratch, in panels of a tile's width."""
+    gather_a: bool
+    """Whether rows of A are copied to scratch, because its terms lie far apart."""
 
 
 @compiled(internal=True)
 def strips(one, task, plan, P, T, F):
-    """Walk the strips of B (6th loop) and the blocks of the sum (5th); P, T and F are scratch."""
+    """Walk the strips of B (6th loop), the blocks of the sum (5th) and groups of A's rows (4th).
+
+    Scratch: P holds partial sums, T and F are the addresses for a strip of B and rows of A.
+    """
     I, J, K, A, B, C, bias, fused = task
-    span, chunk, direct, copied = plan
     item = itemsize(one)
-    tile = row_tile(one, VECTORS, VECTOR_BYTES, False, False)
-    turned = row_tile(one, 2, TRANSPOSED_VECTOR_BYTES, False, True)
-    for j in range(0, J, span):
-        columns = min(span, J - j)
-        Cj = moved(C, 0, j)
+    plain = row_shape(one, VECTORS, VECTOR_BYTES, False, False)
+    turned = row_shape(one, 2, TRANSPOSED_VECTOR_BYTES, False, True)
+    n = width(plain)
+    rows = ROWS_OF_A if fused.formed == FORM_A or plan.gather_a else I
+    for j in range(0, J, plan.span):
+        columns = min(plan.span, J - j)
         for k in range(0, max(K, 1), BLOCK):
             terms = min(BLOCK, K - k)
-            last = k + BLOCK >= K
-            end = bias + j * item if last and bias != 0 else 0
-            h = fused.h if last else 0
-            Ak, Bk, Vkj = moved(A, 0, k), moved(B, k, j), moved(fused.V, k, j)
-            if fused.formed == FORM_B:
-                call(fused.hadamard, (one, terms, columns, Bk, Vkj, T, fused.p, fused.q))
-            elif copied and direct:
-                copy_strip(tile, item, terms, columns, Bk, T)
-            elif copied:
-                copy_strip(turned, item, terms, columns, Bk, T)
-            if copied:
-                Bk = T
-            rows = FORMED_ROWS if fused.formed == FORM_A else max(I, 1)
-            for i in range(0, I, rows):
-                Aik = moved(Ak, i, 0)
-                height = min(rows, I - i)
-                if fused.formed == FORM_A:
-                    Aik = form(one, item, height, terms, Aik, moved(fused.V, i, k), F, fused)
-                Cij, Vij = moved(Cj, i, 0), moved(fused.V, i, j)
-                if direct or copied:
-                    block_product(
-                        tile, one, height, columns, terms, Aik, Bk, P, chunk, Cij, k > 0, end,
-                        h, fused, Vij,
-                    )  # fmt: skip
+            Bk, panel = moved(B, k, j), width(plain) * B.col
+            if plan.copied:
+                if fused.formed == FORM_B:
+                    form_strip(one, n, terms, columns, Bk, moved(fused.V, k, j), T, fused)
+                elif plan.direct:
+                    copy_strip(plain, item, terms, columns, Bk, T, n)
                 else:
-                    block_product(
-                        turned, one, height, columns, terms, Aik, Bk, P, chunk, Cij, k > 0, end,
-                        h, fused, Vij,
-                    )  # fmt: skip
+                    copy_strip(turned, item, terms, columns, Bk, T, n)
+                Bk, panel = Matrix(T, n * item, item), terms * n * item
+            last = k + BLOCK >= K
+            end = End(k > 0, bias + j * item if last and bias != 0 else 0, fused.h if last else 0)
+            for i in range(0, I, rows):
+                height = min(rows, I - i)
+                Aik, Cij, Vij = moved(A, i, k), moved(C, i, j), moved(fused.V, i, j)
+                if fused.formed == FORM_A:
+                    Aik = form_rows(one, height, terms, Aik, moved(fused.V, i, k), F, fused)
+                elif plan.gather_a:
+                    copy_strip(plain, item, terms, height, transposed(Aik), F, ROWS_OF_A)
+                    Aik = Matrix(F, item, ROWS_OF_A * item)
+                block = Block(height, columns, terms, Aik, Bk, panel, Cij, Vij)
+                if plan.direct or plan.copied:
+                    block_product(plain, one, block, P, plan.chunk, end, fused)
+                else:
+                    turned_block = Block(
+                        height, columns, terms, Aik, Bk, width(turned) * B.col, Cij, Vij
+                    )
+                    block_product(turned, one, turned_block, P, plan.chunk, end, fused)
+
+
+class Block(NamedTuple):
+    """One block of the sum for a strip of C: A (I, K), B (K, J), C and V (I, J)."""
+
+    I: int
+    J: int
+    K: int
+    A: Matrix
+    B: Matrix
+    panel: int
+    """Bytes from one tile's columns of B to the next one's."""
+    C: Matrix
+    V: Matrix
+
+
+class End(NamedTuple):
+    """What happens to a block's sums when they are finished."""
+
+    accumulate: bool
+    """Whether they are added to C, where earlier blocks' sums stand."""
+    bias: int
+    """Address of the bias to add after that, or 0."""
+    h: int
+    """Address of the activation's kernel to apply at last, or 0."""
 
 
 @compiled(internal=True)
-def form(one, item, I, K, A, V, F, fused):
-    """Write I x K elements of dZ = dA o h'(V) to F, adjacent the way A's are; return them."""
-    if A.col == item:
-        F = Matrix(F.data, K * item + VECTOR_BYTES, item)
-        call(fused.hadamard, (one, I, K, A, V, F, fused.p, fused.q))
-        return F
-    F = Matrix(F.data, I * item, item)
-    call(fused.hadamard, (one, K, I, transposed(A), transposed(V), F, fused.p, fused.q))
-    return transposed(F)
+def form_strip(one, n, K, J, dA, V, T, fused):
+    """Write K x J elements of dZ = dA o h'(V) to panels of n columns from T on."""
+    item = itemsize(one)
+    for j in range(0, J, n):
+        panel = Matrix(T + j * K * item, n * item, item)
+        piece = moved(dA, 0, j), moved(V, 0, j), panel
+        call(fused.hadamard, (one, K, min(n, J - j), *piece, fused.p, fused.q))
 
 
 @compiled(internal=True)
-def block_product(tile, one, I, J, K, A, B, P, chunk, C, accumulate, bias, h, fused, V):
-    """Add one block of the sum for a strip: chunks of the block (3rd loop), down the rows (2nd).
+def form_rows(one, I, K, dA, V, F, fused):
+    """Write I x K elements of dZ = dA o h'(V) to F, adjacent the way dA's are; return them."""
+    item = itemsize(one)
+    if dA.col == item:
+        dZ = Matrix(F, K * item + VECTOR_BYTES, item)
+        call(fused.hadamard, (one, I, K, dA, V, dZ, fused.p, fused.q))
+        return dZ
+    dZ = Matrix(F, I * item, item)
+    call(fused.hadamard, (one, K, I, transposed(dA), transposed(V), dZ, fused.p, fused.q))
+    return transposed(dZ)
 
-    Between chunks the partial sums rest in P; the last one adds them to C, or writes C if this is
-    the first block, and applies bias and activation if it is the last.
+
+@compiled(internal=True)
+def block_product(shape, one, block, P, chunk, end, fused):
+    """Compute one block: chunks of the sum (3rd loop), down the rows (2nd).
+
+    Between chunks the partial sums rest in P.
     """
+    I, J, K, A, B, panel, C, V = block
     for k in range(0, max(K, 1), chunk):
-        Ak, Bk = moved(A, 0, k), moved(B, k, 0)
-        terms = min(chunk, K - k)
-        resume, finish = k > 0, k + chunk >= K
+        Bk = moved(B, k, 0)
+        finish = k + chunk >= K
+        step = Step(min(chunk, K - k), k > 0, finish, end.accumulate, end.bias)
         i = 0
         while i < I:
-            Ai, Ci = moved(Ak, i, 0), moved(C, i, 0)
+            Ai, Ci = moved(A, i, k), moved(C, i, 0)
             Pi = moved(P, i, 0) if chunk < BLOCK else P
-            Oi = Pi if h != 0 or not finish else Ci
-            step = Step(terms, resume, finish, accumulate, bias)
+            Oi = Pi if end.h != 0 or not finish else Ci
             if I - i >= TALL:
                 rows = TALL
-                row_of_tiles(with_rows(tile, TALL), J, Ai, Bk, Pi, Ci, Oi, step)
+                row_of_tiles(with_rows(shape, TALL), J, Ai, Bk, panel, Pi, Ci, Oi, step)
             elif I - i >= LOW:
                 rows = LOW
-                row_of_tiles(with_rows(tile, LOW), J, Ai, Bk, Pi, Ci, Oi, step)
+                row_of_tiles(with_rows(shape, LOW), J, Ai, Bk, panel, Pi, Ci, Oi, step)
             else:
                 rows = ONE
-                row_of_tiles(with_rows(tile, ONE), J, Ai, Bk, Pi, Ci, Oi, step)
-            if h != 0 and finish:
-                call(h, (one, rows, J, Pi, Ci, fused.p, fused.q))
+                row_of_tiles(with_rows(shape, ONE), J, Ai, Bk, panel, Pi, Ci, Oi, step)
+            if end.h != 0 and finish:
+                call(end.h, (one, rows, J, Pi, Ci, fused.p, fused.q))
                 if fused.h_prime != 0:
                     call(fused.h_prime, (one, rows, J, Pi, moved(V, i, 0), fused.p, fused.q))
             i += rows
@@ -248,77 +288,85 @@ class Step(NamedTuple):
 
 
 @compiled(internal=True)
-def row_of_tiles(tile, J, A, B, P, C, O, step):
+def row_of_tiles(shape, J, A, B, panel, P, C, O, step):
     """Go along the strip (1st loop): whole tiles, then one that is narrowed and masked."""
-    n = width(tile)
+    n = width(shape)
     main = J - J % n
+    b = B.data
     for j in range(0, main, n):
-        tile_product(tile, n, j, A, B, P, C, O, step)
+        tile_product(shape, n, j, A, b, B, P, C, O, step)
+        b += panel
     left = J - main
     if left * 2 > n:
-        tile_product(narrowed(tile, 0), left, main, A, B, P, C, O, step)
+        tile_product(narrowed(shape, 0), left, main, A, b, B, P, C, O, step)
     elif left * 4 > n:
-        tile_product(narrowed(tile, 1), left, main, A, B, P, C, O, step)
+        tile_product(narrowed(shape, 1), left, main, A, b, B, P, C, O, step)
     elif left > 0:
-        tile_product(narrowed(tile, 2), left, main, A, B, P, C, O, step)
+        tile_product(narrowed(shape, 2), left, main, A, b, B, P, C, O, step)
 
 
 @compiled(internal=True)
-def tile_product(tile, left, j, A, B, P, C, O, step):
-    """Sum one tile, the ``left`` columns from j on: the innermost loop, over the terms."""
-    n = steps(tile)
-    a, b = A.data, B.data + j * B.col
+def tile_product(shape, left, j, A, b, B, P, C, O, step):
+    """Sum one tile, the ``left`` columns from j on: the innermost loop, over the terms.
+
+    ``b`` is the address of B's first row there.
+    """
+    n = steps(shape)
+    a = A.data
     offset = j * C.col
-    if step.resume:
-        tile = load(tile, P.data + offset, P.row, left)
+    tile = load(shape, P.data + offset, P.row, left) if step.resume else zeros(shape)
     main = step.terms - step.terms % n
     for _ in range(0, main, n):
-        tile = rank_update(tile, load_operand(tile, b, B.row, B.col, left), a, A.row, A.col)
+        tile = rank_update(tile, load_operand(shape, b, B.row, B.col, left), a, A.row, A.col)
         a += n * A.col
         b += n * B.row
     for _ in range(main, step.terms):
-        tile = rank_update(tile, gather_operand(tile, b, B.col, left), a, A.row, A.col)
+        tile = rank_update(tile, gather_operand(shape, b, B.col, left), a, A.row, A.col)
         a += A.col
         b += B.row
     if step.finish:
         if step.accumulate:
-            tile = add(tile, load(tile, C.data + offset, C.row, left))
+            tile = add(tile, load(shape, C.data + offset, C.row, left))
         if step.bias != 0:
-            tile = add(tile, load(with_rows(tile, 1), step.bias + offset, 0, left))
+            tile = add(tile, load(with_rows(shape, 1), step.bias + offset, 0, left))
     store(tile, O.data + offset, O.row, left)
 
 
 @compiled(internal=True)
-def copy_strip(tile, item, K, J, B, T):
-    """Copy K x J elements of B to T, whose columns are adjacent."""
-    n = width(tile)
-    main = J - J % n
-    for j in range(0, main, n):
-        copy_panel(tile, item, K, moved(B, 0, j), moved(T, 0, j), n)
-    left = J - main
-    Bj, Tj = moved(B, 0, main), moved(T, 0, main)
-    if left * 2 > n:
-        copy_panel(narrowed(tile, 0), item, K, Bj, Tj, left)
-    elif left * 4 > n:
-        copy_panel(narrowed(tile, 1), item, K, Bj, Tj, left)
-    elif left > 0:
-        copy_panel(narrowed(tile, 2), item, K, Bj, Tj, left)
+def copy_strip(shape, item, K, J, B, T, n):
+    """Copy K x J elements of B to panels of n columns, each of them without gaps, from T on.
+
+    n is a multiple of the shape's width.
+    """
+    step = width(shape)
+    for j in range(0, J, step):
+        Bj = moved(B, 0, j)
+        t = T + (j // n * K * n + j % n) * item
+        left = J - j
+        if left >= step:
+            copy_panel(shape, item, K, Bj, t, n * item, step)
+        elif left * 2 > step:
+            copy_panel(narrowed(shape, 0), item, K, Bj, t, n * item, left)
+        elif left * 4 > step:
+            copy_panel(narrowed(shape, 1), item, K, Bj, t, n * item, left)
+        else:
+            copy_panel(narrowed(shape, 2), item, K, Bj, t, n * item, left)
 
 
 @compiled(internal=True)
-def copy_panel(tile, item, K, B, T, left):
+def copy_panel(shape, item, K, B, t, pitch, left):
     """Copy K rows of one tile's width: rows at once where they or their columns are adjacent."""
-    n = steps(tile)
+    n = steps(shape)
     main = K - K % n if n == 1 or B.row == item else 0
-    b, t = B.data, T.data
+    b = B.data
     for _ in range(0, main, n):
-        store(load_operand(tile, b, B.row, B.col, left), t, T.row, left)
+        store(load_operand(shape, b, B.row, B.col, left), t, pitch, left)
         b += n * B.row
-        t += n * T.row
+        t += n * pitch
     for _ in range(main, K):
-        store(gather_operand(tile, b, B.col, left), t, T.row, left)
+        store(gather_operand(shape, b, B.col, left), t, pitch, left)
         b += B.row
-        t += T.row
+        t += pitch
 
 
 def _argument_types(scalar: Any) -> tuple[Any, Any]:

@@ -16,8 +16,9 @@ ROWS = (6, 2, 1)
 the registers for the operand and the broadcast; 12 x 2 made LLVM spill, 8 x 3 was no faster. The
 lower ones are for what is left over; a fourth height bought nothing and cost compile time."""
 
-FORMED_ROWS = 64
-"""Rows of A that are formed together from dA and h'(V): with BLOCK columns of float32, 128 KiB."""
+ROWS_OF_A = 64
+"""Rows of A that are brought to scratch together, where they have to be formed from dA and h'(V) or
+their terms lie far apart: with a block's columns of float32, 128 KiB. A multiple of every width."""
 
 STRIP_BYTES = 1024
 """Width of the strip of B that is copied to scratch and stays in the L2 cache (NC): with BLOCK rows

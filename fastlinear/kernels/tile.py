@@ -66,6 +66,17 @@ class Tile(types.Type):
         return LANE_GROUP // self.itemsize if self.transposed else 1
 
 
+class Shape(types.Type):
+    """The type of a tile's shape alone: a value without content, to pass where no tile is yet."""
+
+    def __init__(self, tile: Tile) -> None:
+        self.tile = tile
+        super().__init__(f"Shape({tile})")
+
+
+register_model(Shape)(models.OpaqueModel)
+
+
 @register_model(Tile)
 class TileModel(models.PrimitiveModel):
     """An LLVM array of vectors, row by row."""
@@ -78,62 +89,72 @@ class TileModel(models.PrimitiveModel):
 
 
 @intrinsic(prefer_literal=True)
-def row_tile(typingctx, like, vectors, nbytes, masked, transposed):
-    """Return a one-row tile of zeros: ``vectors`` vectors of ``nbytes`` bytes, dtype of ``like``.
+def row_shape(typingctx, like, vectors, nbytes, masked, transposed):
+    """Return the shape of one row of ``vectors`` vectors of ``nbytes`` bytes, dtype of ``like``.
 
     All but ``like`` are compile-time constants. A ``transposed`` tile loads operands whose lanes
     lie apart in memory.
     """
     dtype = types.unliteral(like)
     lanes = nbytes.literal_value * 8 // dtype.bitwidth
-    shape = (vectors.literal_value, lanes, masked.literal_value, transposed.literal_value)
-    tile = Tile(dtype, 1, shape[0], lanes, bool(shape[2]), bool(shape[3]))
-    return tile(like, vectors, nbytes, masked, transposed), _zeros
+    flags = bool(masked.literal_value), bool(transposed.literal_value)
+    shape = Shape(Tile(dtype, 1, vectors.literal_value, lanes, *flags))
+    return shape(like, vectors, nbytes, masked, transposed), _empty
 
 
 @intrinsic(prefer_literal=True)
-def with_rows(typingctx, tile, rows):
-    """Return a tile of zeros with the shape of ``tile`` but ``rows`` rows, a constant."""
-    return tile.with_rows(rows.literal_value)(tile, rows), _zeros
+def with_rows(typingctx, shape, rows):
+    """Return the shape with ``rows`` rows, a constant."""
+    return Shape(shape.tile.with_rows(rows.literal_value))(shape, rows), _empty
 
 
 @intrinsic(prefer_literal=True)
-def narrowed(typingctx, tile, halvings):
-    """Return a masked tile of zeros, its vectors halved ``halvings`` times (a constant)."""
-    return tile.narrowed(halvings.literal_value)(tile, halvings), _zeros
+def narrowed(typingctx, shape, halvings):
+    """Return the masked shape with its vectors halved ``halvings`` times, a constant."""
+    return Shape(shape.tile.narrowed(halvings.literal_value))(shape, halvings), _empty
 
 
 @intrinsic
-def steps(typingctx, tile):
-    """Return how many terms of the sum one ``rank_update`` of this tile takes, a constant."""
-
-    def codegen(context, builder, signature, args):
-        return ir.Constant(context.get_value_type(types.intp), tile.steps)
-
-    return types.intp(tile), codegen
+def zeros(typingctx, shape):
+    """Return a tile of zeros."""
+    return shape.tile(shape), _empty
 
 
 @intrinsic
-def width(typingctx, tile):
-    """Return the number of elements in a row of the tile, a constant."""
+def steps(typingctx, shape):
+    """Return how many terms of the sum one ``rank_update`` takes, a constant."""
 
     def codegen(context, builder, signature, args):
-        return ir.Constant(context.get_value_type(types.intp), tile.vectors * tile.lanes)
+        return ir.Constant(context.get_value_type(types.intp), shape.tile.steps)
 
-    return types.intp(tile), codegen
+    return types.intp(shape), codegen
 
 
 @intrinsic
-def load(typingctx, tile, address, stride, left):
-    """Return the tile read from memory, its rows ``stride`` bytes apart."""
+def width(typingctx, shape):
+    """Return the number of elements in a row, a constant."""
 
     def codegen(context, builder, signature, args):
-        value, address, stride, left = args
+        return ir.Constant(
+            context.get_value_type(types.intp), shape.tile.vectors * shape.tile.lanes
+        )
+
+    return types.intp(shape), codegen
+
+
+@intrinsic
+def load(typingctx, shape, address, stride, left):
+    """Return a tile read from memory, its rows ``stride`` bytes apart."""
+    tile = shape.tile
+
+    def codegen(context, builder, signature, args):
+        _, address, stride, left = args
+        value = ir.Constant(context.get_value_type(tile), ir.Undefined)
         for i, pointer in _vectors_in_memory(builder, tile, address, stride):
             value = builder.insert_value(value, _load(builder, tile, i, pointer, left), i)
         return value
 
-    return tile(tile, address, stride, left), codegen
+    return tile(shape, address, stride, left), codegen
 
 
 @intrinsic
@@ -168,13 +189,14 @@ def add(typingctx, tile, other):
 
 
 @intrinsic
-def load_operand(typingctx, tile, address, stride, lane_stride, left):
-    """Return the rows of B that the next ``rank_update`` of ``tile`` takes, as a tile.
+def load_operand(typingctx, shape, address, stride, lane_stride, left):
+    """Return the rows of B that the next ``rank_update`` takes, as a tile.
 
     A plain tile reads one row, its lanes adjacent. A transposed one reads ``steps`` rows whose
     elements are adjacent *across* rows while lanes lie ``lane_stride`` bytes apart, and transposes
     them in registers; masked lanes repeat the last existing one.
     """
+    tile = shape.tile
     operand = tile.with_rows(tile.steps)
 
     def codegen(context, builder, signature, args):
@@ -191,15 +213,16 @@ def load_operand(typingctx, tile, address, stride, lane_stride, left):
             value = builder.insert_value(value, column, i)
         return value
 
-    return operand(tile, address, stride, lane_stride, left), codegen
+    return operand(shape, address, stride, lane_stride, left), codegen
 
 
 @intrinsic
-def gather_operand(typingctx, tile, address, lane_stride, left):
+def gather_operand(typingctx, shape, address, lane_stride, left):
     """Return one row of B whose lanes lie ``lane_stride`` bytes apart, element by element.
 
     Masked lanes repeat the last existing one.
     """
+    tile = shape.tile
     operand = tile.with_rows(1)
 
     def codegen(context, builder, signature, args):
@@ -216,7 +239,7 @@ def gather_operand(typingctx, tile, address, lane_stride, left):
             value = builder.insert_value(value, vector, v)
         return value
 
-    return operand(tile, address, lane_stride, left), codegen
+    return operand(shape, address, lane_stride, left), codegen
 
 
 @intrinsic
@@ -250,7 +273,8 @@ def rank_update(typingctx, tile, operand, A, a_i, a_k):
 # ---- what they are made of ------------------------------------------------------------------
 
 
-def _zeros(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+def _empty(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    """Return the zero of a tile's type, or the null that stands for a shape."""
     return ir.Constant(context.get_value_type(signature.return_type), None)
 
 

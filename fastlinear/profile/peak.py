@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import address_of
 from fastlinear.kernels.sizes import VECTOR_BYTES
-from fastlinear.kernels.tile import load, load_operand, rank_update, row_tile, store, with_rows
+from fastlinear.kernels.tile import load, load_operand, rank_update, row_shape, store, with_rows
 
 CHAINS = 12
 """Independent sums: a core with two FMA units of latency 4 or 5 needs 10, and with the two factors
@@ -28,7 +28,7 @@ def chains(numbers, steps):  # type: ignore[no-untyped-def]
     Factors and first sums are read from memory, so that the compiler knows none of them and can
     fold nothing; the sums differ, so that it can merge none.
     """
-    tile = row_tile(numbers[0], 1, VECTOR_BYTES, False, False)
+    tile = row_shape(numbers[0], 1, VECTOR_BYTES, False, False)
     start = address_of(numbers)
     sums = load(with_rows(tile, CHAINS), start, VECTOR_BYTES, 0)
     factor = load_operand(tile, start, 0, 0, 0)
