@@ -144,21 +144,10 @@ class Tiled(Formulation):
 
     name = "tiled"
 
-    def linear_forward(self, X: Array, W: Array, b: Array | None, Y: Array) -> None:
-        """Y = X W^T + b, equation (2)."""
-        self.forward(X, W, b, None, None, Y)
-
-    def linear_backward_weight(self, dY: Array, X: Array, dW: Array) -> None:
-        """DW = dY^T X, equation (4)."""
-        self.backward(dY, None, None, X, dW, None, dW, None)
-
-    def linear_backward_bias(self, dY: Array, db: Array) -> None:
-        """Db = column sums of dY, equation (9)."""
-        self.backward(dY, None, None, dY, dY, None, None, db)
-
-    def linear_backward_input(self, dY: Array, W: Array, dX: Array) -> None:
-        """DX = dY W, equation (14)."""
-        self.backward(dY, None, None, dX, W, dX, None, None)
+    linear_forward = staticmethod(tiled.linear_forward)
+    linear_backward_weight = staticmethod(tiled.linear_backward_weight)
+    linear_backward_bias = staticmethod(tiled.linear_backward_bias)
+    linear_backward_input = staticmethod(tiled.linear_backward_input)
 
     def activation_forward(self, act: BoundPair, X: Array, Y: Array) -> None:
         """Y_sm = h(X_sm), equation (16)."""

@@ -41,6 +41,7 @@ def compiled(
     parallel: bool = False,
     any_layout: bool = False,
     internal: bool = False,
+    inline: bool = False,
 ) -> Any:
     """Compile ``function`` in nopython mode, lazily for each signature, and cache it on disk.
 
@@ -55,11 +56,14 @@ def compiled(
         kernels that read strides at run time, where the layout in the type would buy nothing.
     internal : bool
         Called from compiled code or by address only: no wrapper for Python callers is built.
+    inline : bool
+        Make it part of whatever calls it. LLVM inlines by size, and a loop around a call that
+        stayed a call is not vectorised.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
-        wrappers = NO_WRAPPERS if internal else {}
-        dispatcher = njit(parallel=PRANGE_ONLY if parallel else False, **FLAGS, **wrappers)(
+        options = {**FLAGS, **(NO_WRAPPERS if internal else {}), "forceinline": inline}
+        dispatcher = njit(parallel=PRANGE_ONLY if parallel else False, **options)(
             function
         )
         if isinstance(dispatcher, CPUDispatcher):  # the function itself under NUMBA_DISABLE_JIT

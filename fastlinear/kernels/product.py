@@ -287,7 +287,7 @@ class Step(NamedTuple):
     """Address of the bias to add at the end, or 0."""
 
 
-@compiled(internal=True)
+@compiled(internal=True, inline=True)
 def row_of_tiles(shape, J, A, B, panel, P, C, O, step):
     """Go along the strip (1st loop): whole tiles, then one that is narrowed and masked."""
     n = width(shape)
@@ -305,7 +305,7 @@ def row_of_tiles(shape, J, A, B, panel, P, C, O, step):
         tile_product(narrowed(shape, 2), left, main, A, b, B, P, C, O, step)
 
 
-@compiled(internal=True)
+@compiled(internal=True, inline=True)
 def tile_product(shape, left, j, A, b, B, P, C, O, step):
     """Sum one tile, the ``left`` columns from j on: the innermost loop, over the terms.
 

@@ -23,10 +23,13 @@ from fastlinear.kernels.sharing import run_share, threads_for
 def linear_forward(X, W, b, Y):
     """Y_sn = sum_m X_sm W_nm + b_n, equation (2): X (S, M), W (N, M), b (N,) or None, Y (S, N)."""
     one = X.dtype.type(1)
-    bias = np.empty(0, X.dtype) if b is None else b.copy()
     threads = threads_for(X.size * W.shape[0])
-    for t in prange(threads):
-        run_share(one, forward_sum(X, W, bias, Y, plain(one)), t, threads)
+    bias = no_bias(one) if b is None else adjacent(b)
+    if threads == 1:
+        run_share(one, forward_sum(X, W, bias, Y, plain(one)), 0, 1)
+    else:
+        for t in prange(threads):
+            run_share(one, forward_sum(X, W, bias, Y, plain(one)), t, threads)
 
 
 @compiled(parallel=True, any_layout=True)
@@ -34,8 +37,11 @@ def linear_backward_weight(dY, X, dW):
     """dW_nm = sum_s dY_sn X_sm, equation (4): dY (S, N), X (S, M), dW (N, M)."""
     one = X.dtype.type(1)
     threads = threads_for(X.size * dY.shape[1])
-    for t in prange(threads):
-        run_share(one, weight_sum(dY, X, dW, plain(one)), t, threads)
+    if threads == 1:
+        run_share(one, weight_sum(dY, X, dW, plain(one)), 0, 1)
+    else:
+        for t in prange(threads):
+            run_share(one, weight_sum(dY, X, dW, plain(one)), t, threads)
 
 
 @compiled(parallel=True, any_layout=True)
@@ -45,8 +51,11 @@ def linear_backward_bias(dY, db):
     ones = np.empty(1, dY.dtype)  # np.ones would be a parallel loop of its own
     ones[0] = one
     threads = threads_for(dY.size)
-    for t in prange(threads):
-        run_share(one, bias_sum(ones, dY, db, plain(one)), t, threads)
+    if threads == 1:
+        run_share(one, bias_sum(ones, dY, db, plain(one)), 0, 1)
+    else:
+        for t in prange(threads):
+            run_share(one, bias_sum(ones, dY, db, plain(one)), t, threads)
 
 
 @compiled(parallel=True, any_layout=True)
@@ -54,8 +63,11 @@ def linear_backward_input(dY, W, dX):
     """dX_sm = sum_n dY_sn W_nm, equation (14): dY (S, N), W (N, M), dX (S, M)."""
     one = dY.dtype.type(1)
     threads = threads_for(dY.size * W.shape[1])
-    for t in prange(threads):
-        run_share(one, input_sum(dY, W, dX, plain(one)), t, threads)
+    if threads == 1:
+        run_share(one, input_sum(dY, W, dX, plain(one)), 0, 1)
+    else:
+        for t in prange(threads):
+            run_share(one, input_sum(dY, W, dX, plain(one)), t, threads)
 
 
 @compiled(parallel=True, any_layout=True)
@@ -119,6 +131,18 @@ def forming(hadamard, operand, V, p, q):
 def plain(one):
     """Return the absence of an activation."""
     return Fused(0, 0, 0, PLAIN, Matrix(0, 0, 0), one, one)
+
+
+@compiled(internal=True)
+def no_bias(one):
+    """Return no elements, for a bias that is not there."""
+    return np.empty(0, type(one))
+
+
+@compiled(internal=True)
+def adjacent(b):
+    """Return a vector without gaps in memory."""
+    return b if b.strides[0] == b.itemsize else b.copy()
 
 
 # ---- the four sums as products, as in the table of `product` --------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from fastlinear.kernels.sizes import BLOCK
@@ -11,7 +13,7 @@ SAMPLE = 48
 """Rows and columns of a result that are computed anew: all of a small one."""
 
 
-def gamma(terms: int, dtype: np.dtype[np.floating]) -> float:
+def gamma(terms: int, dtype: np.dtype[Any]) -> float:
     """Return gamma_k = k u / (1 - k u) for a sum of that many terms in blocks of BLOCK.
 
     k counts the roundings of one element: those of a block, one for each block, and the bias.
@@ -28,7 +30,7 @@ def error(data: Data, result: Array) -> float | None:
     quantities than sums, and where there is no wider dtype.
     """
     operands = _operands(data)
-    wide = np.dtype(np.float64 if result.dtype == np.float32 else np.longdouble)
+    wide: Any = np.dtype(np.float64 if result.dtype == np.float32 else np.longdouble)
     if operands is None or np.finfo(wide).eps >= np.finfo(result.dtype).eps:
         return None
     A, B = operands

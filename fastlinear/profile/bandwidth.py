@@ -12,7 +12,7 @@ from numba import prange
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import address_of
 from fastlinear.kernels.sizes import VECTOR_BYTES
-from fastlinear.kernels.tile import add, load, row_tile, store, with_rows
+from fastlinear.kernels.tile import add, load, row_shape, store, with_rows, zeros
 
 ROWS = 8
 """Vectors read at once, each added to a sum of its own: enough to hide the latency of the adds."""
@@ -35,13 +35,13 @@ class Level(NamedTuple):
 @compiled(internal=True)
 def read(numbers, repeats):  # type: ignore[no-untyped-def]
     """Read all of ``numbers``, ``repeats`` times."""
-    tile = with_rows(row_tile(numbers[0], 1, VECTOR_BYTES, False, False), ROWS)
+    shape = with_rows(row_shape(numbers[0], 1, VECTOR_BYTES, False, False), ROWS)
     step = ROWS * VECTOR_BYTES
-    sums = tile
+    sums = zeros(shape)
     for _ in range(repeats):
         address = address_of(numbers)
         for _ in range(numbers.nbytes // step):
-            sums = add(sums, load(tile, address, VECTOR_BYTES, 0))
+            sums = add(sums, load(shape, address, VECTOR_BYTES, 0))
             address += step
     store(sums, address_of(numbers), VECTOR_BYTES, 0)
 

@@ -40,9 +40,7 @@ def roofline(path: Path, found: Sequence[Measurement], machine: Machine, title: 
     bottom = min(1.0, *(m.flops / 2e9 for m in dots))
     axes.set(xscale="log", yscale="log", xlim=(left, right), ylim=(bottom, 2 * peak))
     axes.plot([left, right], [peak, peak], color="0.35", linewidth=1.2)
-    axes.annotate(
-        f"FMA peak {peak:.0f} GFLOP/s", (right, peak), (-4, 4), ha="right", **_note()
-    )
+    axes.annotate(f"FMA peak {peak:.0f} GFLOP/s", (right, peak), (-4, 4), ha="right", **_note())
     for level in machine.levels:
         slope = level.bytes_per_second / 1e9
         axes.plot([left, peak / slope], [left * slope, peak], color="0.6", linewidth=0.9, zorder=1)

@@ -1,0 +1,354 @@
+"""``fastlinear profile``: what each formulation of each sum costs here, and why."""
+
+from __future__ import annotations
+
+import os
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fastlinear.cli.errors import CommandError
+from fastlinear.cli.options import layer_sizes, one_of, output_file, use_threads, writing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from rich.console import Console
+
+    from fastlinear.profile.cases import Case
+    from fastlinear.profile.contestants import Contestant
+    from fastlinear.profile.measure import Machine, Measurement
+
+Shape = tuple[int, int, int]
+
+SHAPES: tuple[Shape, ...] = (
+    (1, 512, 512),
+    (32, 128, 128),
+    (64, 784, 128),
+    (37, 211, 53),
+    (512, 512, 512),
+)
+"""A sample, a small batch of small layers, an input layer, sizes no tile divides, and a square."""
+
+SWEEP = (16, 32, 64, 128, 256, 384, 512, 768, 1024)
+SWEEP_LOOPS = 2**27
+"""Multiply-adds up to which a sweep includes the plain loops: beyond, they take seconds a call."""
+
+FORMULATIONS = ("tiled", "loops", "blas")
+PEERS = ("torch", "jax")
+DTYPES = ("float32", "float64")
+FACTS = ("CPU", "CPU features", "threads", "threading layer", "BLAS", "python", "numpy", "numba")
+
+
+def option(text: str, metavar: str | None = None, **more: Any) -> Any:
+    """Return an option with its help."""
+    return typer.Option(help=text, metavar=metavar, **more)
+
+
+def profile(
+    shape: Annotated[
+        list[str] | None, option("Measure this shape, S samples, M to N features.", "S,M,N")
+    ] = None,
+    model: Annotated[str | None, option("Measure the layers of a network.", "FILE")] = None,
+    layers: Annotated[str | None, option("The same for sizes such as 784,256,10.")] = None,
+    batch: Annotated[int, option("Samples, with --model or --layers.", min=1)] = 128,
+    activation: Annotated[str, option("In activation and step.")] = "relu",
+    peers: Annotated[str | None, option("Add those installed.", ",".join(PEERS))] = None,
+    dtype: Annotated[str, option("Of all numbers.", "|".join(DTYPES))] = "float32",
+    threads: Annotated[
+        int | None, option("Threads of everyone [default: all cores].", min=1)
+    ] = None,
+    repeat: Annotated[int, option("Rounds in which all take their turns.", min=3)] = 7,
+    json: Annotated[str | None, option("Write all numbers.", "FILE.json")] = None,
+    csv: Annotated[str | None, option("Write all numbers.", "FILE.csv")] = None,
+    roofline: Annotated[str | None, option("Draw the roofline.", "FILE.png|FILE.svg")] = None,
+    sweep: Annotated[
+        str | None, option("Draw rates against sizes instead of a table.", "FILE.png|FILE.svg")
+    ] = None,
+) -> None:
+    """Measure the sums of a layer in every formulation, against this machine's two roofs.
+
+    Contestants take turns, on as many threads each. The FMA peak and the bandwidth of caches and
+    memory are measured in the same run; "of roof" is relative to the level that holds the arrays.
+    The error is in units of the bound that is proven for the order of every sum.
+    """
+    one_of("--dtype", dtype, DTYPES)
+    wanted = peers.split(",") if peers else []
+    for name in wanted:
+        one_of("--peers", name, PEERS)
+    pictures = (".png", ".svg")
+    drawings = {
+        "roofline": output_file("--roofline", roofline, pictures),
+        "sweep": output_file("--sweep", sweep, pictures),
+    }
+    files = {
+        "json": output_file("--json", json, (".json",)),
+        "csv": output_file("--csv", csv, (".csv",)),
+    }
+    shapes = chosen_shapes(shape, model, layers, batch)
+
+    from rich.console import Console
+    from threadpoolctl import threadpool_limits
+
+    from fastlinear.layers.activation import NAMES
+
+    one_of("--activation", activation, NAMES)
+    count = use_threads(threads)
+    console = Console(highlight=False, markup=False)
+    with threadpool_limits(count):
+        others = load_peers(console, wanted, count)
+        if drawings["sweep"] is None:
+            cases = table_cases(shapes, dtype, None if activation == "identity" else activation)
+        else:
+            cases = sweep_cases(dtype)
+        machine, found, complete = run(console, cases, others, dtype, count, repeat)
+    header = [*host_facts(), *machine_facts(machine)]
+    for name, value in header:
+        console.print(f"{name:<17}{value}", soft_wrap=True)
+    if drawings["sweep"] is None:
+        print_tables(console, machine, found)
+    save(files, header, [m.row(machine) for m in found])
+    draw(drawings, found, machine, header)
+    for path in filter(None, (*files.values(), *drawings.values())):
+        console.print(f"wrote {path}", soft_wrap=True)
+    if not complete:
+        raise CommandError("interrupted: measured until then", status=130)
+
+
+# ---- what to measure -----------------------------------------------------------------------------
+
+
+def chosen_shapes(
+    shapes: list[str] | None, model: str | None, layers: str | None, batch: int
+) -> list[Shape]:
+    """Return the shapes asked for in one of the three ways, or the usual ones."""
+    if sum(given is not None for given in (shapes or None, model, layers)) > 1:
+        raise CommandError("expected one of --shape, --model and --layers")
+    if shapes:
+        return [parse_shape(text) for text in shapes]
+    if layers is not None:
+        sizes = layer_sizes("--layers", layers)
+        if len(sizes) < 2:
+            raise CommandError(f"--layers: expected at least two sizes, got '{layers}'")
+        pairs = list(pairwise(sizes))
+    elif model is not None:
+        pairs = model_sizes(model)
+    else:
+        return list(SHAPES)
+    return list(dict.fromkeys((batch, M, N) for M, N in pairs))
+
+
+def parse_shape(text: str) -> Shape:
+    """Return "64,784,128" as a tuple."""
+    sizes = layer_sizes("--shape", text)
+    if len(sizes) != 3:
+        raise CommandError(f"--shape: expected S,M,N such as 64,784,128, got '{text}'")
+    return sizes[0], sizes[1], sizes[2]
+
+
+def model_sizes(path: str) -> list[tuple[int, int]]:
+    """Return M and N of each Linear layer of a saved network."""
+    import fastlinear as fl
+    from fastlinear.cli.data import first_line
+
+    try:
+        net = fl.load(path)
+    except (OSError, ValueError) as error:
+        raise CommandError(f"--model: {first_line(error)}") from None
+    shapes = [array.shape[::-1] for name, array in net.params.items() if name.endswith("weight")]
+    if not shapes:
+        raise CommandError(f"--model: {path}: a network without a Linear layer")
+    return shapes
+
+
+def table_cases(shapes: Iterable[Shape], dtype: str, activation: str | None) -> list[Case]:
+    """Return every quantity at every shape, quantity by quantity."""
+    from fastlinear.profile.cases import Case
+
+    cases = [
+        Case(product, *shape, dtype) for product in ("Y", "dW", "db", "dX") for shape in shapes
+    ]
+    if activation is not None:
+        cases += [Case("activation", *shape, dtype, activation) for shape in shapes]
+    return cases + [Case("step", *shape, dtype, activation) for shape in shapes]
+
+
+def sweep_cases(dtype: str) -> list[Case]:
+    """Return Y for squares, and for few samples."""
+    from fastlinear.profile.cases import Case
+
+    squares = [Case("Y", n, n, n, dtype) for n in SWEEP]
+    return squares + [Case("Y", 8, n, n, dtype) for n in SWEEP]
+
+
+# ---- measuring -----------------------------------------------------------------------------------
+
+
+def load_peers(console: Console, names: list[str], threads: int) -> list[Contestant]:
+    """Return the peers that are installed; say which are not."""
+    from fastlinear.profile.environment import environment
+    from fastlinear.profile.peers import peer
+
+    if names:
+        variables = environment(threads)  # read when a peer is imported
+        del variables["NUMBA_NUM_THREADS"]  # which has its threads already
+        os.environ.update(variables)
+    found = []
+    for name in names:
+        contestant = peer(name, threads)
+        if contestant is None:
+            console.print(f"{name} is not installed and left out")
+        else:
+            found.append(contestant)
+    return found
+
+
+def run(
+    console: Console,
+    cases: list[Case],
+    peers: list[Contestant],
+    dtype: str,
+    threads: int,
+    repeat: int,
+) -> tuple[Machine, list[Measurement], bool]:
+    """Measure machine and cases with a progress bar; Ctrl-C ends it with what is there."""
+    from rich.progress import Progress
+
+    from fastlinear.profile.contestants import Kernels
+    from fastlinear.profile.measure import Machine, measure
+
+    ours = [Kernels(name) for name in FORMULATIONS]
+    found: list[Measurement] = []
+    hidden = not console.is_terminal
+    with Progress(console=console, transient=True, disable=hidden) as progress:
+        bar = progress.add_task("peak and bandwidth", total=len(cases))
+        machine = Machine.measured([dtype], threads)
+        try:
+            for case in cases:
+                progress.update(bar, description=f"{case.quantity} {case.label}")
+                slow = case.flops / 2 > SWEEP_LOOPS
+                contestants = [c for c in (*ours, *peers) if c.name != "loops" or not slow]
+                (measured,) = measure([case], contestants, threads=threads, repeat=repeat)
+                found += measured
+                progress.advance(bar)
+        except KeyboardInterrupt:
+            return machine, found, False
+    return machine, found, True
+
+
+# ---- reporting -----------------------------------------------------------------------------------
+
+
+def host_facts() -> list[tuple[str, str]]:
+    """Return what runs here, as `fastlinear info` prints it."""
+    from fastlinear.cli.info import facts
+
+    return [(name, value) for name, value in facts() if name in FACTS]
+
+
+def machine_facts(machine: Machine) -> list[tuple[str, str]]:
+    """Return what was measured of the machine."""
+    peaks = (f"{dtype} {peak / 1e9:.1f} GFLOP/s" for dtype, peak in machine.peaks.items())
+    roofs = (f"{level.name} {level.bytes_per_second / 1e9:.0f} GB/s" for level in machine.levels)
+    return [("FMA peak", ", ".join(peaks)), ("bandwidth", ", ".join(roofs))]
+
+
+def print_tables(console: Console, machine: Machine, found: Sequence[Measurement]) -> None:
+    """Print a table for each quantity."""
+    from rich.table import Table
+
+    for quantity in dict.fromkeys(m.case.quantity for m in found):
+        chosen = [m for m in found if m.case.quantity == quantity]
+        name = f"{quantity} {chosen[0].case.activation or ''}".strip()
+        table = Table(title=f"{name}, {chosen[0].case.dtype}, {threads_text(machine)}")
+        table.add_column("S, M, N", no_wrap=True)
+        table.add_column("", no_wrap=True)
+        for title in ("time", "±", "rate", "of peak", "of roof", "FLOP/B", "bound", "x blas"):
+            table.add_column(title, justify="right", no_wrap=True)
+        if any(m.error is not None for m in chosen):
+            table.add_column("error", justify="right", no_wrap=True)
+        before = None
+        for m in chosen:
+            if before not in (None, m.case):
+                table.add_section()
+            table.add_row("" if m.case == before else shape_text(m.case), *cells(m, machine))
+            before = m.case
+        console.print(table)
+
+
+def cells(m: Measurement, machine: Machine) -> list[str]:
+    """Return a line of a table."""
+    row = m.row(machine)
+    computes = row["bound_by"] == "FMA"
+    rate = f"{row['gflops']:.1f} GF/s" if computes else f"{row['gbytes_per_second']:.1f} GB/s"
+    error = [] if m.error is None else [f"{m.error:.2f}"]
+    return [
+        m.contestant,
+        time_text(m.seconds),
+        f"{row['spread']:.0%}",
+        rate,
+        f"{row['share_of_fma_peak']:.0%}" if m.case.flops else "",
+        f"{row['share_of_bandwidth']:.0%}",
+        f"{row['intensity']:.3g}" if m.case.flops else "",
+        row["bound_by"],
+        "" if m.ratio is None else f"{m.ratio:.2f}",
+        *error,
+    ]
+
+
+def shape_text(case: Case) -> str:
+    """Return the shape as --shape takes it."""
+    return f"{case.S}, {case.N}" if case.elementwise else f"{case.S}, {case.M}, {case.N}"
+
+
+def time_text(seconds: float) -> str:
+    """Return a time with four digits and its unit."""
+    if seconds < 1e-3:
+        return f"{seconds * 1e6:.4g} us"
+    return f"{seconds * 1e3:.4g} ms" if seconds < 1 else f"{seconds:.4g} s"
+
+
+def threads_text(machine: Machine) -> str:
+    """Return the number of threads in words."""
+    return f"{machine.threads} thread{'s'[: machine.threads > 1]}"
+
+
+def save(
+    files: dict[str, Path | None], header: list[tuple[str, str]], rows: list[dict[str, Any]]
+) -> None:
+    """Write the numbers to the files asked for."""
+    import csv
+    import json
+
+    if path := files["json"]:
+        with writing(path):
+            report = {"machine": dict(header), "results": rows}
+            path.write_text(json.dumps(report, indent=1), encoding="utf-8")
+    if path := files["csv"]:
+        with writing(path), path.open("w", newline="", encoding="utf-8") as file:
+            table = csv.DictWriter(file, list(rows[0]) if rows else [])
+            table.writeheader()
+            table.writerows(rows)
+
+
+def draw(
+    drawings: dict[str, Path | None],
+    found: list[Measurement],
+    machine: Machine,
+    header: list[tuple[str, str]],
+) -> None:
+    """Draw the pictures asked for."""
+    if not found or not any(drawings.values()):
+        return
+    from fastlinear.profile import plots
+
+    cpu = dict(header)["CPU"]
+    title = f"{cpu}\n{found[0].case.dtype}, {threads_text(machine)}"
+    if path := drawings["roofline"]:
+        with writing(path):
+            plots.roofline(path, found, machine, title)
+    if path := drawings["sweep"]:
+        with writing(path):
+            plots.sweep(path, found, machine, title)
