@@ -36,7 +36,6 @@ SWEEP = (16, 32, 64, 128, 256, 384, 512, 768, 1024)
 SWEEP_LOOPS = 2**27
 """Multiply-adds up to which a sweep includes the plain loops: beyond, they take seconds a call."""
 
-FORMULATIONS = ("tiled", "loops", "blas")
 PEERS = ("torch", "jax")
 DTYPES = ("float32", "float64")
 FACTS = ("CPU", "CPU features", "threads", "threading layer", "BLAS", "python", "numpy", "numba")
@@ -70,9 +69,10 @@ def profile(
 ) -> None:
     """Measure the sums of a layer in every formulation, against this machine's two roofs.
 
-    Contestants take turns, on as many threads each. The FMA peak and the bandwidth of caches and
-    memory are measured in the same run; "of roof" is relative to the level that holds the arrays.
-    The error is in units of the bound that is proven for the order of every sum.
+    Contestants take turns, on as many threads each; tiled and loops find the weights in a layer's
+    memory order, blas in NumPy's. The FMA peak and the bandwidth of caches and memory are measured
+    in the same run; "of roof" is relative to the bandwidth of the level that holds the arrays. The
+    error is the largest in units of the bound that is proven for the order of every sum.
     """
     one_of("--dtype", dtype, DTYPES)
     wanted = peers.split(",") if peers else []
@@ -104,7 +104,7 @@ def profile(
         else:
             cases = sweep_cases(dtype)
         machine, found, complete = run(console, cases, others, dtype, count, repeat)
-    header = [*host_facts(), *machine_facts(machine)]
+        header = [*host_facts(), *machine_facts(machine)]
     for name, value in header:
         console.print(f"{name:<17}{value}", soft_wrap=True)
     if drawings["sweep"] is None:
@@ -219,7 +219,7 @@ def run(
     from fastlinear.profile.contestants import Kernels
     from fastlinear.profile.measure import Machine, measure
 
-    ours = [Kernels(name) for name in FORMULATIONS]
+    ours = [Kernels("tiled", "F"), Kernels("loops", "F"), Kernels("blas")]
     found: list[Measurement] = []
     hidden = not console.is_terminal
     with Progress(console=console, transient=True, disable=hidden) as progress:
@@ -283,7 +283,7 @@ def cells(m: Measurement, machine: Machine) -> list[str]:
     row = m.row(machine)
     computes = row["bound_by"] == "FMA"
     rate = f"{row['gflops']:.1f} GF/s" if computes else f"{row['gbytes_per_second']:.1f} GB/s"
-    error = [] if m.error is None else [f"{m.error:.2f}"]
+    error = [] if m.error is None else [f"{m.error:.2g}"]
     return [
         m.contestant,
         time_text(m.seconds),

@@ -55,7 +55,7 @@ from fastlinear.kernels.tile import (
 
 BLOCK = sizes.BLOCK
 TALL, LOW, ONE = sizes.ROWS
-ROWS_OF_A = sizes.ROWS_OF_A
+ROWS_OF_A_BYTES = sizes.ROWS_OF_A_BYTES
 RESIDENT_BYTES, STREAM_BYTES = sizes.RESIDENT_BYTES, sizes.STREAM_BYTES
 STREAM_ROWS, STREAM_STEPS = sizes.STREAM_ROWS, sizes.STREAM_STEPS
 STRIP_BYTES, TRANSPOSED_ROWS = sizes.STRIP_BYTES, sizes.TRANSPOSED_ROWS
@@ -99,7 +99,7 @@ class Product(NamedTuple):
 def product(one, task):
     """Compute a product, serially; ``one`` is a 1 of the dtype.
 
-    Scratch: at most a strip of B, a few rows of partial sums and ROWS_OF_A rows of A, whatever
+    Scratch: at most a strip of B, a few rows of partial sums and some rows of A, whatever
     the shape.
     """
     I, J, K, A, B = task.I, task.J, task.K, task.A, task.B
@@ -115,14 +115,14 @@ def product(one, task):
         copied = I > TRANSPOSED_ROWS or B.row != item
     streamed = direct and not copied and I <= STREAM_ROWS and K * J * item > RESIDENT_BYTES
     span = STREAM_BYTES // I // STRIP_BYTES * STRIP_BYTES if streamed else STRIP_BYTES
-    gather_a = A.row == item and A.col > ROWS_OF_A * item and I > STREAM_ROWS
+    gather_a = A.row == item and A.col > ROWS_OF_A_BYTES and I > STREAM_ROWS
     plan = Plan(span // item, STREAM_STEPS if streamed else BLOCK, direct, copied, gather_a)
 
     panel = VECTORS * VECTOR_BYTES
     pitch = (min(span, J * item) + panel - 1) // panel * panel
     partial = I * pitch if streamed else TALL * pitch if fused.h != 0 else 0
     strip = min(K, BLOCK) * pitch if copied else 0
-    rows = ROWS_OF_A * (min(K, BLOCK) * item + VECTOR_BYTES) if form_a or gather_a else 0
+    rows = ROWS_OF_A_BYTES * (min(K, BLOCK) + VECTOR_BYTES // item) if form_a or gather_a else 0
     if partial + strip + rows == 0:
         strips(one, task, plan, Matrix(0, pitch, item), 0, 0)
     else:
@@ -158,7 +158,7 @@ def strips(one, task, plan, P, T, F):
     plain = row_shape(one, VECTORS, VECTOR_BYTES, False, False)
     turned = row_shape(one, 2, TRANSPOSED_VECTOR_BYTES, False, True)
     n = width(plain)
-    rows = ROWS_OF_A if fused.formed == FORM_A or plan.gather_a else I
+    rows = ROWS_OF_A_BYTES // item if fused.formed == FORM_A or plan.gather_a else I
     for j in range(0, J, plan.span):
         columns = min(plan.span, J - j)
         for k in range(0, max(K, 1), BLOCK):
@@ -180,8 +180,8 @@ def strips(one, task, plan, P, T, F):
                 if fused.formed == FORM_A:
                     Aik = form_rows(one, height, terms, Aik, moved(fused.V, i, k), F, fused)
                 elif plan.gather_a:
-                    copy_strip(plain, item, terms, height, transposed(Aik), F, ROWS_OF_A)
-                    Aik = Matrix(F, item, ROWS_OF_A * item)
+                    copy_strip(plain, item, terms, height, transposed(Aik), F, rows)
+                    Aik = Matrix(F, item, ROWS_OF_A_BYTES)
                 block = Block(height, columns, terms, Aik, Bk, panel, Cij, Vij)
                 if plan.direct or plan.copied:
                     block_product(plain, one, block, P, plan.chunk, end, fused)

@@ -16,9 +16,10 @@ ROWS = (6, 2, 1)
 the registers for the operand and the broadcast; 12 x 2 made LLVM spill, 8 x 3 was no faster. The
 lower ones are for what is left over; a fourth height bought nothing and cost compile time."""
 
-ROWS_OF_A = 64
+ROWS_OF_A_BYTES = 512
 """Rows of A that are brought to scratch together, where they have to be formed from dA and h'(V) or
-their terms lie far apart: with a block's columns of float32, 128 KiB. A multiple of every width."""
+their terms lie far apart, as the bytes of one term for all of them: 256 KiB for a block, which fits
+the L2 cache beside the strip of B. A multiple of the widest tile."""
 
 STRIP_BYTES = 1024
 """Width of the strip of B that is copied to scratch and stays in the L2 cache (NC): with BLOCK rows

@@ -72,7 +72,7 @@ def bandwidth(nbytes: int, threads: int, tries: int = 8) -> float:
     """
     step = ROWS * VECTOR_BYTES
     length = max(1, nbytes // step) * step // 4
-    numbers = np.zeros((threads, length), np.float32)
+    numbers = np.ones((threads, length), np.float32)  # zeros would all be one page of memory
     repeats = max(1, TRAFFIC // (4 * length))
     read_on_threads(numbers, 1)
     best = float("inf")

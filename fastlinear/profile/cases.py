@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+Order = Literal["C", "F"]
 
 PRODUCTS = ("Y", "dW", "dX")
 """The sums of S M N multiply-adds."""
@@ -82,7 +83,7 @@ class Data:
     def _draw(self, *shape: int, scale: float = 1.0) -> Array:
         return (self._rng.uniform(-scale, scale, shape)).astype(self.case.dtype)
 
-    def empty(self, *shape: int, order: Any = "C") -> Array:
+    def empty(self, *shape: int, order: Order = "C") -> Array:
         """Return an output."""
         return np.empty(shape, self.case.dtype, order)
 
@@ -97,9 +98,12 @@ class Data:
         return self._draw(self.case.N, self.case.M, scale=self.case.M**-0.5)
 
     @cached_property
-    def W_layer(self) -> Array:
-        """The same weights in the memory order of a layer's own."""
+    def _W_layer(self) -> Array:
         return np.asfortranarray(self.W)
+
+    def weight(self, order: Order) -> Array:
+        """Return W in memory order "C", or in a layer's own, "F"."""
+        return self.W if order == "C" else self._W_layer
 
     @cached_property
     def b(self) -> Array:

@@ -16,7 +16,7 @@ import numpy as np
 import fastlinear as fl
 from fastlinear import kernels
 from fastlinear.layers.activation import resolve
-from fastlinear.profile.cases import Array, Case, Data
+from fastlinear.profile.cases import PRODUCTS, Array, Case, Data, Order
 
 
 class Run(NamedTuple):
@@ -44,20 +44,23 @@ class Contestant:
 
 
 class Kernels(Contestant):
-    """The kernels of a formulation on plain arrays."""
+    """The kernels of a formulation, weights in order "C" or in a layer's own, "F"."""
 
-    def __init__(self, formulation: str) -> None:
+    def __init__(self, formulation: str, order: Order = "C") -> None:
         super().__init__(formulation)
+        self.order = order
         self.kernels = kernels.formulation(formulation)
 
     def Y(self, data: Data) -> Run:
         """Return the run of equation (2) without a bias."""
         Y = data.empty(data.case.S, data.case.N)
-        return filled(partial(self.kernels.linear_forward, data.X, data.W, None, Y), Y=Y)
+        return filled(
+            partial(self.kernels.linear_forward, data.X, data.weight(self.order), None, Y), Y=Y
+        )
 
     def dW(self, data: Data) -> Run:
         """Return the run of equation (4)."""
-        dW = data.empty(data.case.N, data.case.M)
+        dW = data.empty(data.case.N, data.case.M, order=self.order)
         return filled(partial(self.kernels.linear_backward_weight, data.dY, data.X, dW), dW=dW)
 
     def db(self, data: Data) -> Run:
@@ -68,7 +71,8 @@ class Kernels(Contestant):
     def dX(self, data: Data) -> Run:
         """Return the run of equation (14)."""
         dX = data.empty(data.case.S, data.case.M)
-        return filled(partial(self.kernels.linear_backward_input, data.dY, data.W, dX), dX=dX)
+        W = data.weight(self.order)
+        return filled(partial(self.kernels.linear_backward_input, data.dY, W, dX), dX=dX)
 
     def layer(self, data: Data) -> fl.Linear:
         """Return a layer with the weights of the case."""
@@ -121,29 +125,15 @@ class Kernels(Contestant):
 
 
 class LayerOrder(Kernels):
-    """The same on the memory order of a layer's own weights and their gradient."""
+    """The products alone, in the memory order of a layer's weights, under a name of its own."""
 
     def __init__(self, formulation: str) -> None:
-        super().__init__(formulation)
+        super().__init__(formulation, order="F")
         self.name = f"{formulation} F"
 
-    def Y(self, data: Data) -> Run:
-        """Return the run of equation (2) without a bias."""
-        Y = data.empty(data.case.S, data.case.N)
-        return filled(partial(self.kernels.linear_forward, data.X, data.W_layer, None, Y), Y=Y)
-
-    def dW(self, data: Data) -> Run:
-        """Return the run of equation (4)."""
-        dW = data.empty(data.case.N, data.case.M, order="F")
-        return filled(partial(self.kernels.linear_backward_weight, data.dY, data.X, dW), dW=dW)
-
-    def dX(self, data: Data) -> Run:
-        """Return the run of equation (14)."""
-        dX = data.empty(data.case.S, data.case.M)
-        return filled(partial(self.kernels.linear_backward_input, data.dY, data.W_layer, dX), dX=dX)
-
-    # The order is the layer's in these, and there is none in those, so they are no others.
-    db = predict = step = activation = activation_step = None  # type: ignore[assignment]
+    def prepare(self, case: Case, data: Data) -> Run | None:
+        """Return the run of a case if it is one of the products."""
+        return super().prepare(case, data) if case.quantity in PRODUCTS else None
 
 
 def _activation(case: Case) -> Any:

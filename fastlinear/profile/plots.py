@@ -40,21 +40,20 @@ def roofline(path: Path, found: Sequence[Measurement], machine: Machine, title: 
     bottom = min(1.0, *(m.flops / 2e9 for m in dots))
     axes.set(xscale="log", yscale="log", xlim=(left, right), ylim=(bottom, 2 * peak))
     axes.plot([left, right], [peak, peak], color="0.35", linewidth=1.2)
-    axes.annotate(f"FMA peak {peak:.0f} GFLOP/s", (right, peak), (-4, 4), ha="right", **_note())
-    for level in machine.levels:
+    axes.annotate(
+        f"FMA peak {peak:.0f} GFLOP/s",
+        (right, peak),
+        (-4, 4),
+        textcoords="offset points",
+        ha="right",
+        fontsize=8,
+    )
+    roofs = []
+    for level, dash in zip(machine.levels, ("-", "--", "-.", ":"), strict=False):
         slope = level.bytes_per_second / 1e9
-        axes.plot([left, peak / slope], [left * slope, peak], color="0.6", linewidth=0.9, zorder=1)
-        # The name stands where its line enters the picture.
-        x = max(left, bottom / slope) * 1.15
-        axes.annotate(
-            f"{level.name} {slope:.0f} GB/s",
-            (x, x * slope),
-            (2, 3),
-            rotation=45,
-            transform_rotates_text=True,
-            rotation_mode="anchor",
-            **_note(),
-        )
+        line: dict[str, Any] = {"color": "0.55", "linewidth": 1, "linestyle": dash, "zorder": 1}
+        axes.plot([left, peak / slope], [left * slope, peak], **line)
+        roofs.append(Line2D([], [], label=f"{level.name} {slope:.0f} GB/s", **line))
     for m in dots:
         axes.plot(
             m.case.intensity,
@@ -62,24 +61,19 @@ def roofline(path: Path, found: Sequence[Measurement], machine: Machine, title: 
             MARKERS[m.case.quantity],
             color=COLOURS.get(m.contestant, "0.5"),
             markersize=6,
-            markerfacecolor="none" if m.contestant in ("blas", "numpy") else None,
+            markerfacecolor=_face(m.contestant),
             alpha=0.85,
         )
     axes.set_xlabel("arithmetic intensity (FLOP / byte of least traffic)")
     axes.set_ylabel("GFLOP/s")
     axes.grid(which="major", alpha=0.25)
     _plain_numbers(axes)
-    products = dict.fromkeys(m.case.quantity for m in dots)
-    handles = [
-        Line2D([], [], marker=MARKERS[q], color="0.3", linestyle="", label=q) for q in products
+    handles = roofs + [
+        _key(MARKERS[q], "0.3", q) for q in dict.fromkeys(m.case.quantity for m in dots)
     ]
     handles += [
-        Line2D([], [], marker="o", color=COLOURS.get(name, "0.5"), linestyle="", label=name)
-        for name in dict.fromkeys(m.contestant for m in dots)
+        _key("o", COLOURS.get(n, "0.5"), n) for n in dict.fromkeys(m.contestant for m in dots)
     ]
-    for handle in handles:
-        if handle.get_label() in ("blas", "numpy"):
-            handle.set_markerfacecolor("none")
     figure.legend(handles=handles, loc="outside right upper", frameon=False)
     figure.savefig(path)
 
@@ -92,7 +86,7 @@ def sweep(path: Path, found: Sequence[Measurement], machine: Machine, title: str
     figure = Figure(figsize=(9, 4.2), dpi=150, layout="constrained")
     figure.suptitle(title, fontsize=10, wrap=True, parse_math=False)
     peak = machine.peaks[found[0].case.dtype] / 1e9 / machine.threads
-    kinds = {"S = M = N": True, "S = 8, M = N": False}
+    kinds = {"Y = X Wᵀ, S = M = N": True, "Y = X Wᵀ, S = 8, M = N": False}
     for axes, (name, square) in zip(figure.subplots(1, 2, sharey=True), kinds.items(), strict=True):
         panel = [m for m in found if (m.case.S == m.case.N) == square]
         for contestant in dict.fromkeys(m.contestant for m in panel):
@@ -106,13 +100,13 @@ def sweep(path: Path, found: Sequence[Measurement], machine: Machine, title: str
                 markersize=3,
                 label=contestant,
             )
-        axes.set(xscale="log", ylim=(0, peak), title=name, xlabel="N")
+        axes.set(ylim=(0, peak), title=name, xlabel="N")
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_major_locator(MultipleLocator(10 if peak < 80 else 20))
         axes.grid(alpha=0.25)
     first = figure.axes[0]
-    first.set_ylabel(f"Y = X Wᵀ: GFLOP/s per core (top: FMA peak, {peak:.0f})")
+    first.set_ylabel(f"GFLOP/s per core (top: FMA peak {peak:.0f})")
     first.legend(loc="upper left", frameon=False)
     figure.savefig(path)
 
@@ -123,9 +117,17 @@ def _figure(title: str) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-def _note() -> dict[str, Any]:
-    """Return the style of the notes along the roofs."""
-    return {"textcoords": "offset points", "fontsize": 8, "color": "0.35"}
+def _face(contestant: str) -> str:
+    """Return the fill of a marker: none for BLAS, whose dots lie over ours."""
+    return "none" if contestant in ("blas", "numpy") else COLOURS.get(contestant, "0.5")
+
+
+def _key(marker: str, colour: str, label: str) -> Line2D:
+    """Return a line of the legend."""
+    face = _face(label) if label in COLOURS else colour
+    return Line2D(
+        [], [], color=colour, linestyle="", marker=marker, markerfacecolor=face, label=label
+    )
 
 
 def _plain_numbers(axes: Axes) -> None:

@@ -1,0 +1,152 @@
+"""``fastlinear explain``: one sum from its equation to its machine code."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fastlinear.cli.errors import CommandError
+from fastlinear.cli.options import one_of
+from fastlinear.cli.profile import DTYPES, parse_shape, time_text
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from fastlinear.profile.assembly import Loop
+
+FUNCTIONS = {
+    "Y": "linear_forward",
+    "dW": "linear_backward_weight",
+    "db": "linear_backward_bias",
+    "dX": "linear_backward_input",
+}
+"""The sums and their functions in each formulation."""
+
+
+def explain(
+    kernel: Annotated[str, typer.Argument(metavar="|".join(FUNCTIONS))],
+    shape: Annotated[
+        str, typer.Option(help="S samples, M to N features.", metavar="S,M,N")
+    ] = "64,784,128",
+    dtype: Annotated[
+        str, typer.Option(help="Of all numbers.", metavar="|".join(DTYPES))
+    ] = "float32",
+    asm: Annotated[bool, typer.Option("--asm", help="Show the tile's loop itself.")] = False,
+    times: Annotated[bool, typer.Option(help="Compile anew to take the time.")] = True,
+) -> None:
+    """Explain a sum: equation, plain loop, sizes and their reasons, compile time, machine code."""
+    one_of("KERNEL", kernel, FUNCTIONS)
+    one_of("--dtype", dtype, DTYPES)
+    S, M, N = parse_shape(shape)
+
+    from rich.console import Console
+
+    from fastlinear.kernels import loops
+    from fastlinear.profile.cases import Case
+
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    function = getattr(loops, FUNCTIONS[kernel])
+    case = Case(kernel, S, M, N, dtype)
+    heading(console, "The sum")
+    console.print(inspect.getdoc(function))
+    terms, rows, columns = {"Y": (M, S, N), "dW": (S, N, M), "db": (S, 1, N), "dX": (N, S, M)}[
+        kernel
+    ]
+    console.print(
+        f"\nAt S={S}, M={M}, N={N}: {rows} x {columns} sums of {terms} terms, "
+        f"{case.flops:,} floating-point operations on {case.bytes:,} bytes."
+    )
+    heading(console, "The plain loop (fastlinear.kernels.loops)")
+    console.print(textwrap.dedent(inspect.getsource(function.py_func)).rstrip())
+    heading(console, "The sizes of the tiled kernel (fastlinear.kernels.sizes)")
+    for name, value, reason in sizes_and_reasons():
+        console.print(f"{name} = {value}")
+        console.print(textwrap.indent(textwrap.fill(reason, 92), "    "))
+    if times:
+        print_times(console, case)
+    print_code(console, dtype, asm)
+
+
+def heading(console: Console, text: str) -> None:
+    """Print a heading."""
+    console.print(f"\n[bold]{text}[/]", markup=True)
+
+
+def sizes_and_reasons() -> list[tuple[str, Any, str]]:
+    """Return every constant of the table of sizes, its value here, and the reason beside it."""
+    from fastlinear.kernels import sizes
+
+    body = ast.parse(inspect.getsource(sizes)).body
+    found = []
+    for statement, following in zip(body, body[1:], strict=False):
+        match statement, following:
+            case (
+                ast.Assign(targets=[ast.Name(id=name)]),
+                ast.Expr(value=ast.Constant(value=str(reason))),
+            ):
+                found.append((name, getattr(sizes, name), " ".join(reason.split())))
+    return found
+
+
+def print_times(console: Console, case: Any) -> None:
+    """Print what it takes until the kernel is there, and then."""
+    from subprocess import CalledProcessError
+
+    from fastlinear.profile.compiletime import compile_times
+
+    heading(console, "Compile time")
+    try:
+        with console.status("compiling in a new process"):
+            taken = compile_times(case)
+    except CalledProcessError as error:
+        lines = error.stderr.strip().splitlines()
+        raise CommandError(f"compiling failed: {lines[-1] if lines else error}", status=1) from None
+    console.print(f"first call, nothing compiled yet  {time_text(taken.cold)}")
+    console.print(f"first call, from the disk cache   {time_text(taken.load)}")
+    console.print(f"later call                        {time_text(taken.warm)}")
+
+
+def print_code(console: Console, dtype: str, asm: bool) -> None:
+    """Print what the compiler made of the loops over the terms, one line for each."""
+    from rich.table import Table
+
+    from fastlinear.kernels import sizes
+    from fastlinear.profile import assembly
+
+    heading(console, "The machine code of the loops over the terms")
+    if not assembly.READABLE:
+        console.print("can be read for x86-64 only")
+        return
+    with console.status("compiling for the listing"):
+        loops = assembly.product_loops(dtype)
+    table = Table()
+    for title in ("tile", "fma", "bytes", "loads", "stores", "stack", "spills", "instructions"):
+        table.add_column(title, justify="left" if title == "tile" else "right", no_wrap=True)
+    for loop in loops:
+        widths = "/".join(map(str, loop.fma))
+        counts = (
+            loop.loads, loop.stores, len(loop.stack), len(loop.spills), len(loop.lines)
+        )  # fmt: skip
+        table.add_row(str(loop.tile), str(loop.fma.total()), widths, *map(str, counts))
+    console.print(table)
+    console.print(
+        "fma: packed multiply-adds each time round, on registers of so many bytes. stack: accesses "
+        "to the stack, spills: those of vectors."
+    )
+    if asm:
+        loop = tallest(loops, sizes.ROWS[0])
+        heading(console, f"The loop of the tile {loop.tile}")
+        console.print("\n".join(loop.lines))
+
+
+def tallest(loops: list[Loop], rows: int) -> Loop:
+    """Return the loop that does most of the work: that of the whole tile of most rows."""
+    for loop in loops:
+        tile = loop.tile
+        if tile is not None and tile.rows == rows and not (tile.masked or tile.transposed):
+            return loop
+    raise CommandError("the loop of the tallest tile was not found", status=1)
