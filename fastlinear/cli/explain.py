@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,8 +16,6 @@ from fastlinear.cli.profile import DTYPES, parse_shape, time_text
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from fastlinear.profile.assembly import Loop
 
 FUNCTIONS = {
     "Y": "linear_forward",
@@ -82,7 +81,7 @@ def sizes_and_reasons() -> list[tuple[str, Any, str]]:
 
     body = ast.parse(inspect.getsource(sizes)).body
     found = []
-    for statement, following in zip(body, body[1:], strict=False):
+    for statement, following in pairwise(body):
         match statement, following:
             case (
                 ast.Assign(targets=[ast.Name(id=name)]),
@@ -114,7 +113,6 @@ def print_code(console: Console, dtype: str, asm: bool) -> None:
     """Print what the compiler made of the loops over the terms, one line for each."""
     from rich.table import Table
 
-    from fastlinear.kernels import sizes
     from fastlinear.profile import assembly
 
     heading(console, "The machine code of the loops over the terms")
@@ -123,30 +121,20 @@ def print_code(console: Console, dtype: str, asm: bool) -> None:
         return
     with console.status("compiling for the listing"):
         loops = assembly.product_loops(dtype)
+    loops.sort(key=lambda loop: (max(loop.fma), loop.accumulators), reverse=True)
     table = Table()
-    for title in ("tile", "fma", "bytes", "loads", "stores", "stack", "spills", "instructions"):
-        table.add_column(title, justify="left" if title == "tile" else "right", no_wrap=True)
+    for title in ("bytes", "sums", "terms", "fma", "loads", "stores", "stack", "spills", "in all"):
+        table.add_column(title, justify="right", no_wrap=True)
     for loop in loops:
-        widths = "/".join(map(str, loop.fma))
-        counts = (
-            loop.loads, loop.stores, len(loop.stack), len(loop.spills), len(loop.lines)
-        )  # fmt: skip
-        table.add_row(str(loop.tile), str(loop.fma.total()), widths, *map(str, counts))
+        counts = loop.loads, loop.stores, len(loop.stack), len(loop.spills), len(loop.lines)
+        work = loop.accumulators, f"{loop.steps:g}", loop.fma.total()
+        table.add_row("/".join(map(str, loop.fma)), *map(str, (*work, *counts)))
     console.print(table)
     console.print(
-        "fma: packed multiply-adds each time round, on registers of so many bytes. stack: accesses "
-        "to the stack, spills: those of vectors."
+        "Each line is a loop, as instructions each time round. bytes: width of the registers that "
+        "multiply and add; sums: how many of them gather a sum; terms: what each gains; stack: "
+        "accesses to it, spills: those that move vectors."
     )
     if asm:
-        loop = tallest(loops, sizes.ROWS[0])
-        heading(console, f"The loop of the tile {loop.tile}")
-        console.print("\n".join(loop.lines))
-
-
-def tallest(loops: list[Loop], rows: int) -> Loop:
-    """Return the loop that does most of the work: that of the whole tile of most rows."""
-    for loop in loops:
-        tile = loop.tile
-        if tile is not None and tile.rows == rows and not (tile.masked or tile.transposed):
-            return loop
-    raise CommandError("the loop of the tallest tile was not found", status=1)
+        heading(console, "The loop of the largest tile")
+        console.print("\n".join(loops[0].lines))

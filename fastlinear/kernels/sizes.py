@@ -44,9 +44,9 @@ TRANSPOSED_ROWS = 4
 """Up to this many rows of A, a B whose lanes lie apart is transposed in registers on its way into
 the product; above, it is transposed once into scratch."""
 
-SHARE_WORK = 2**16
-"""Multiply-adds that repay a thread of its own: some 1 us for one core, half of what a launch
-costs."""
+SHARE_WORK = 2**19
+"""Multiply-adds that repay a thread of its own: some 9 us of work for one core, three times what a
+launch costs. With 2^16, two threads took longer than one at (32, 128, 128)."""
 
 COPY_ROWS = 8
 """What a thread pays for reading and copying a column of B, in rows of the product."""

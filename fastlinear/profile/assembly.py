@@ -29,24 +29,8 @@ _LABEL = re.compile(r"(\.L[\w.$]+):")
 _JUMP = re.compile(r"j\w+\s+(\.L[\w.$]+)$")
 _VECTOR = re.compile(r"%([xyz])mm\d+")
 _MEMORY = re.compile(r"\(([^)]*)\)")
-_ESCAPED = re.compile(r"_([0-9a-f]{2})")
-_TILE = re.compile(r"Tile\(\w+, (\d+)x(\d+)x(\d+), masked=(\w+), transposed=(\w+)\)")
 _FMA = re.compile(r"vfn?m(add|sub)\d")
 _WIDTHS = {"x": 16, "y": 32, "z": 64}
-
-
-class TileShape(NamedTuple):
-    """The shape of the register tile that a function is compiled for."""
-
-    rows: int
-    vectors: int
-    lanes: int
-    masked: bool
-    transposed: bool
-
-    def __str__(self) -> str:
-        kind = "transposed " * self.transposed + "masked " * self.masked
-        return f"{kind}{self.rows} x {self.vectors} vectors of {self.lanes}"
 
 
 class Loop(NamedTuple):
@@ -54,8 +38,6 @@ class Loop(NamedTuple):
 
     function: str
     """The Python function it was compiled from, others inlined."""
-    tile: TileShape | None
-    """The tile in its signature, if any."""
     lines: tuple[str, ...]
     """Its instructions; labels inside end with a colon."""
     frame: tuple[str, ...]
@@ -65,6 +47,16 @@ class Loop(NamedTuple):
     def fma(self) -> Counter[int]:
         """How many packed fused multiply-adds there are for each width in bytes; 0 for scalar."""
         return Counter(_width(line) for line in self.lines if _FMA.match(line))
+
+    @property
+    def accumulators(self) -> int:
+        """How many registers the multiply-adds gather their sums in: those they write."""
+        return len({line.rsplit("%", 1)[-1] for line in self.lines if _FMA.match(line)})
+
+    @property
+    def steps(self) -> float:
+        """How many terms each of the sums gains each time round."""
+        return self.fma.total() / self.accumulators
 
     @property
     def packed(self) -> Counter[int]:
@@ -158,7 +150,7 @@ def innermost_loops(text: str) -> Iterator[Loop]:
         for start, end in spans:
             inside = (start <= a and b <= end and (a, b) != (start, end) for a, b in spans)
             if not any(inside):
-                yield Loop(*_named(name), tuple(lines[start + 1 : end + 1]), frame)
+                yield Loop(_python_name(name), tuple(lines[start + 1 : end + 1]), frame)
 
 
 def _functions(text: str) -> Iterator[tuple[str, list[str]]]:
@@ -174,13 +166,7 @@ def _functions(text: str) -> Iterator[tuple[str, list[str]]]:
     yield symbol, lines
 
 
-def _named(symbol: str) -> tuple[str, TileShape | None]:
-    """Return the Python name and the tile in a symbol as Numba mangles them."""
-    parts = re.search(r"_ZN((?:\d+[A-Za-z_]\w*?)+)B\d", symbol)
-    names = re.findall(r"\d+([A-Za-z_]+)", parts[1]) if parts else [symbol]
-    text = _ESCAPED.sub(lambda m: chr(int(m[1], 16)), symbol)
-    found = _TILE.search(text)
-    if found is None:
-        return names[-1], None
-    rows, vectors, lanes = (int(size) for size in found.groups()[:3])
-    return names[-1], TileShape(rows, vectors, lanes, found[4] == "True", found[5] == "True")
+def _python_name(symbol: str) -> str:
+    """Return the name of the Python function in a symbol as Numba mangles them."""
+    mangled = re.search(r"_ZN((?:\d+[A-Za-z_]\w*?)+)B\d", symbol)
+    return re.findall(r"\d+([A-Za-z_]+)", mangled[1])[-1] if mangled else symbol
