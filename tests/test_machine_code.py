@@ -54,7 +54,7 @@ def test_whole_tiles_load_each_operand_once_and_stay_in_registers(loops, rows):
     of_this_size = [
         loop
         for loop in loops
-        if set(loop.fma) == {sizes.VECTOR_BYTES} and loop.accumulators == rows * sizes.VECTORS
+        if set(loop.fma) == {sizes.VECTOR_BYTES} and loop.sums == rows * sizes.VECTORS
     ]
     assert of_this_size
     loads = {loop.loads / loop.steps for loop in of_this_size if not loop.stack}
@@ -111,7 +111,7 @@ def read(text):
 def test_reads_a_clean_loop():
     loop = read(GOOD)
     assert loop.function == "tile_product"
-    assert (dict(loop.fma), loop.accumulators, loop.steps) == ({32: 2}, 2, 1)
+    assert (dict(loop.fma), loop.sums, loop.steps) == ({32: 2}, 2, 1)
     assert (loop.loads, loop.stores, loop.stack, loop.calls) == (3, 0, (), 0)
 
 

@@ -121,13 +121,13 @@ def print_code(console: Console, dtype: str, asm: bool) -> None:
         return
     with console.status("compiling for the listing"):
         loops = assembly.product_loops(dtype)
-    loops.sort(key=lambda loop: (max(loop.fma), loop.accumulators), reverse=True)
+    loops.sort(key=lambda loop: (max(loop.fma), loop.sums), reverse=True)
     table = Table()
     for title in ("bytes", "sums", "terms", "fma", "loads", "stores", "stack", "spills", "in all"):
         table.add_column(title, justify="right", no_wrap=True)
     for loop in loops:
         counts = loop.loads, loop.stores, len(loop.stack), len(loop.spills), len(loop.lines)
-        work = loop.accumulators, f"{loop.steps:g}", loop.fma.total()
+        work = loop.sums, f"{loop.steps:g}", loop.fma.total()
         table.add_row("/".join(map(str, loop.fma)), *map(str, (*work, *counts)))
     console.print(table)
     console.print(

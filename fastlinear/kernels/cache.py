@@ -58,7 +58,9 @@ class DiskCache(NullCache):
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return the compile result for a signature, or None."""
         path = self._path(sig, target_context.codegen())
-        payload = None if path is None else _read(path)
+        if path is None:
+            return None
+        payload = _read(path)
         if payload is None:
             announce()
             return None

@@ -63,9 +63,7 @@ def compiled(
 
     def decorate(function: Callable[..., Any]) -> Any:
         options = {**FLAGS, **(NO_WRAPPERS if internal else {}), "forceinline": inline}
-        dispatcher = njit(parallel=PRANGE_ONLY if parallel else False, **options)(
-            function
-        )
+        dispatcher = njit(parallel=PRANGE_ONLY if parallel else False, **options)(function)
         if isinstance(dispatcher, CPUDispatcher):  # the function itself under NUMBA_DISABLE_JIT
             dispatcher.__class__ = StridedKernel if any_layout else Kernel
             dispatcher._cache = _OutermostCache(DiskCache(function))

@@ -109,11 +109,14 @@ def product(one, task):
     item = itemsize(one)
     direct = B.col == item or J == 1
     form_a, form_b = fused.formed == FORM_A, fused.formed == FORM_B
+    resident = K * J * item <= (
+        RESIDENT_BYTES if I <= LOW or I > STREAM_ROWS else 2 * RESIDENT_BYTES
+    )
     if direct:
-        copied = form_b or (I > STREAM_ROWS and K * J * item > RESIDENT_BYTES)
+        copied = form_b or (I > STREAM_ROWS and not resident)
     else:
         copied = I > TRANSPOSED_ROWS or B.row != item
-    streamed = direct and not copied and I <= STREAM_ROWS and K * J * item > RESIDENT_BYTES
+    streamed = direct and not copied and not resident
     span = STREAM_BYTES // I // STRIP_BYTES * STRIP_BYTES if streamed else STRIP_BYTES
     gather_a = A.row == item and A.col > ROWS_OF_A_BYTES and I > STREAM_ROWS
     plan = Plan(span // item, STREAM_STEPS if streamed else BLOCK, direct, copied, gather_a)

@@ -29,7 +29,8 @@ _LABEL = re.compile(r"(\.L[\w.$]+):")
 _JUMP = re.compile(r"j\w+\s+(\.L[\w.$]+)$")
 _VECTOR = re.compile(r"%([xyz])mm\d+")
 _MEMORY = re.compile(r"\(([^)]*)\)")
-_FMA = re.compile(r"vfn?m(add|sub)\d")
+_FMA = re.compile(r"vfn?m(?:add|sub)(\d+)")
+_OPERAND = re.compile(r"(?:[^,()\s]|\([^)]*\))+")
 _WIDTHS = {"x": 16, "y": 32, "z": 64}
 
 
@@ -49,14 +50,29 @@ class Loop(NamedTuple):
         return Counter(_width(line) for line in self.lines if _FMA.match(line))
 
     @property
-    def accumulators(self) -> int:
-        """How many registers the multiply-adds gather their sums in: those they write."""
-        return len({line.rsplit("%", 1)[-1] for line in self.lines if _FMA.match(line)})
+    def sums(self) -> int:
+        """How many vectors of sums the multiply-adds extend: chains, each adding to the one before.
+
+        An fma adds to its destination, its first or its second operand, as its name says.
+        """
+        chains, running = 0, set[str]()
+        for line in self.lines:
+            *operands, target = _OPERAND.findall(line.partition(" ")[2]) or [""]
+            if form := _FMA.match(line):
+                addend = {"231": target, "213": operands[0], "132": operands[1]}[form[1]]
+                chains += addend not in running
+                running.discard(addend)
+                running.add(target)
+            elif line.startswith("vmova") and operands[0] in running:
+                running.add(target)
+            else:
+                running.discard(target)
+        return chains
 
     @property
     def steps(self) -> float:
         """How many terms each of the sums gains each time round."""
-        return self.fma.total() / self.accumulators
+        return self.fma.total() / self.sums
 
     @property
     def packed(self) -> Counter[int]:

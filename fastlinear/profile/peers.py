@@ -15,18 +15,18 @@ import numpy as np
 
 from fastlinear.profile.cases import Case, Data
 from fastlinear.profile.contestants import Contestant, Run
-from fastlinear.profile.numpy_peer import NumPy
+from fastlinear.profile.numpy_peer import Copy, NumPy
 
 PEERS = ("numpy", "torch", "jax", "onnxruntime")
 
 
 def peer(name: str, threads: int) -> Contestant | None:
     """Return a contestant by its library's name, or None where that is not installed."""
-    modules = (name, "onnx") if name == "onnxruntime" else (name,)
+    modules = {"onnxruntime": ("onnxruntime", "onnx"), "copy": ("numpy",)}.get(name, (name,))
     if any(find_spec(module) is None for module in modules):
         return None
-    if name == "numpy":
-        return NumPy()
+    if name in ("numpy", "copy"):
+        return NumPy() if name == "numpy" else Copy()
     return {"torch": Torch, "jax": Jax, "onnxruntime": OnnxRuntime}[name](threads)
 
 
