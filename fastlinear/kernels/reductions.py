@@ -86,6 +86,7 @@ def first_outside(labels, classes):
 
 @compiled
 def softmax_rows(start, stop, X, Y):
+    """Compute the rows of `softmax`."""
     one = X.dtype.type(1)
     for s in range(start, stop):
         y = Y[s]
@@ -97,6 +98,7 @@ def softmax_rows(start, stop, X, Y):
 
 @compiled
 def softmax_backward_rows(start, stop, dY, Y, dX):
+    """Compute the rows of `softmax_backward`."""
     for s in range(start, stop):
         mean = _dot(dY[s], Y[s])
         for j in range(Y.shape[1]):

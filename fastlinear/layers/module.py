@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from os import PathLike
 from typing import Any, TypeVar
 
@@ -163,6 +163,79 @@ class Module(ABC):
         from fastlinear.serialization import save
 
         save(self, path, metadata=metadata)
+
+    # -- inside nopython code ----------------------------------------------------------------------
+
+    def as_jit(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """Return ``fn`` and ``params``: this network for use inside the user's own nopython code.
+
+        ``fn(params, x)`` returns a new array and ``fn(params, x, out)`` fills and returns ``out``,
+        without allocating: x of shape (M,) or (S, M), out (N,) or (S, N), all in the network's
+        dtype, any strides. ``out`` must not overlap x or the params. It has the bits of `predict`
+        with the formulation "tiled" or "loops", is serial, and any number of threads may call it at
+        once: from ``@njit`` functions, inside ``prange``, from a ``@cfunc``, or from Python.
+
+        Networks with the same sequence of layers and activations share one ``fn``, whatever their
+        sizes, so nothing is compiled again for other weights.
+
+        Returns
+        -------
+        fn : compiled function
+            Raises ValueError where a shape does not fit; does not compile where a dtype differs.
+        params : tuple
+            Three arrays for each layer, one after another: **copies** of weight (N, M) and bias
+            (N,), without elements where there are none, and the activation's two parameters. Call
+            again for new weights, or put other arrays in their place; weights are fastest in
+            Fortran order.
+
+        Raises
+        ------
+        TypeError
+            Where a layer is not a Linear, an activation or a Softmax.
+        ValueError
+            Where no layer gives a dtype.
+
+        Examples
+        --------
+        >>> import numba, numpy as np, fastlinear as fl
+        >>> policy, params = fl.MLP([4, 8, 2], rng=0).as_jit()
+        >>> @numba.njit
+        ... def rollout(params, x, steps):
+        ...     y = np.empty(2, x.dtype)
+        ...     for _ in range(steps):
+        ...         policy(params, x, y)
+        ...         x[:2] += y
+        ...     return x
+        >>> rollout(params, np.ones(4, np.float32), 10).shape
+        (4,)
+        """
+        from fastlinear.layers.nopython import as_jit
+
+        return as_jit(self)
+
+    def jit_backward(
+        self,
+    ) -> tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...], tuple[Any, ...]]:
+        """Return forward, backward, params and grads, to train inside the user's nopython code.
+
+        ``y, kept = forward(params, x)`` and ``backward(params, kept, dy, grads)``, or
+        ``backward(params, kept, dy, grads, dx)`` where dL/dX is wanted too. x is (S, M), dy (S, N),
+        dx (S, M), any strides. They have the bits of `forward` and `backward` with the formulation
+        "tiled" or "loops", are serial and keep nothing: threads may train at once, each with grads
+        of its own. Shapes are not checked.
+
+        Returns
+        -------
+        forward, backward : compiled function
+        params : tuple
+            As `as_jit` returns it.
+        grads : tuple
+            Two arrays for each layer, one after another: zeros of the shapes of weight and bias,
+            for ``backward`` to overwrite.
+        """
+        from fastlinear.layers.nopython import jit_backward
+
+        return jit_backward(self)
 
     # -- pickle, copy, repr ------------------------------------------------------------------------
 

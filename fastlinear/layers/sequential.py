@@ -17,11 +17,11 @@ from fastlinear.layers.linear import Linear
 from fastlinear.layers.module import Arrays, Module
 
 
-def _leaves(layers: Iterable[Module]) -> Iterator[Module]:
+def leaves(layers: Iterable[Module]) -> Iterator[Module]:
     """Walk through the layers, those of nested networks included."""
     for layer in layers:
         if isinstance(layer, Sequential):
-            yield from _leaves(layer)
+            yield from leaves(layer)
         else:
             yield layer
 
@@ -49,7 +49,7 @@ class Sequential(Module):
         for layer in layers:
             if not isinstance(layer, Module):
                 raise TypeError(f"Sequential: expected layers such as fl.Linear, got {layer!r}")
-        every = list(_leaves(layers))
+        every = list(leaves(layers))
         if len({id(layer) for layer in every}) < len(every):
             raise ValueError("Sequential: expected distinct layers, got the same object twice")
         self.layers = layers
@@ -89,12 +89,12 @@ class Sequential(Module):
     @property
     def formulation(self) -> str | None:
         """Name of the layers' formulation, None where they differ; assigning sets it in all."""
-        names = {getattr(layer, "formulation", None) for layer in _leaves(self.layers)} - {None}
+        names = {getattr(layer, "formulation", None) for layer in leaves(self.layers)} - {None}
         return names.pop() if len(names) == 1 else None
 
     @formulation.setter
     def formulation(self, name: str) -> None:
-        for layer in _leaves(self.layers):
+        for layer in leaves(self.layers):
             if hasattr(layer, "formulation"):
                 layer.formulation = name
 

@@ -6,6 +6,7 @@ on a packed model.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -16,18 +17,6 @@ import numpy as np
 from fastlinear.profile.cases import Case, Data
 from fastlinear.profile.contestants import Contestant, Run
 from fastlinear.profile.numpy_peer import Copy, NumPy
-
-PEERS = ("numpy", "torch", "jax", "onnxruntime")
-
-
-def peer(name: str, threads: int) -> Contestant | None:
-    """Return a contestant by its library's name, or None where that is not installed."""
-    modules = {"onnxruntime": ("onnxruntime", "onnx"), "copy": ("numpy",)}.get(name, (name,))
-    if any(find_spec(module) is None for module in modules):
-        return None
-    if name in ("numpy", "copy"):
-        return NumPy() if name == "numpy" else Copy()
-    return {"torch": Torch, "jax": Jax, "onnxruntime": OnnxRuntime}[name](threads)
 
 
 class Torch(Contestant):
@@ -244,3 +233,19 @@ class OnnxRuntime(Contestant):
         binding.bind_cpu_input("X", data.X)
         binding.bind_output("A", "cpu", 0, A.dtype, A.shape, A.ctypes.data)
         return Run(partial(session.run_with_iobinding, binding), lambda _: {"Y": A})
+
+
+# Each by its name: the modules it needs, and how to make it for a number of threads.
+PEERS: dict[str, tuple[tuple[str, ...], Callable[[int], Contestant]]] = {
+    "numpy": (("numpy",), lambda threads: NumPy()),
+    "copy": (("numpy",), lambda threads: Copy()),
+    "torch": (("torch",), Torch),
+    "jax": (("jax",), Jax),
+    "onnxruntime": (("onnxruntime", "onnx"), OnnxRuntime),
+}
+
+
+def peer(name: str, threads: int) -> Contestant | None:
+    """Return a contestant by its name, or None where its library is not installed."""
+    modules, make = PEERS[name]
+    return None if any(find_spec(module) is None for module in modules) else make(threads)
