@@ -152,7 +152,7 @@ def plot(results: dict[str, Any], found: Sequence[Row], path: Path, dtype: str) 
 
     from fastlinear.profile.plots import COLOURS
 
-    markers = {"tiled": "o", "blas": "s", "numpy": "s", "torch": "^", "jax": "D"}
+    markers = {"tiled": "o", "blas": "s", "numpy": "x", "torch": "^", "jax": "D"}
     chosen = [r for r in found if r.dtype == dtype and r.quantity in ("Y", "dW", "dX", "step")]
     panels = list(dict.fromkeys(r.quantity for r in chosen))
     if not panels:
@@ -177,6 +177,7 @@ def plot(results: dict[str, Any], found: Sequence[Row], path: Path, dtype: str) 
                     marker,
                     color=COLOURS[name],
                     markersize=5,
+                    clip_on=False,
                     markerfacecolor=COLOURS[name] if name == OURS else "none",
                 )[0]
         axes.set(title=" ".join([quantity, *usual]), xlim=(0, peak), xlabel="GFLOP/s")

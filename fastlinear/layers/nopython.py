@@ -49,7 +49,7 @@ def jit_backward(module: Module) -> tuple[Function, Function, Arrays, Arrays]:
             stages.append(network_gradients.map_stage(act.pair.h, derivative(act), act.from_output))
         params.extend(_params(layer, act, module.dtype))
     forward, backward = network_gradients.network_gradients(tuple(stages))
-    network_gradients.prepare(module.dtype.type(1))
+    network_gradients.prepare(params[0].dtype.type(1))
     grads = tuple(np.zeros_like(a) for i, a in enumerate(params) if i % 3 < 2)
     return forward, backward, _ready(params), grads
 

@@ -78,10 +78,12 @@ class Data:
 
     def __init__(self, case: Case, seed: int = 0) -> None:
         self.case = case
-        self._rng = np.random.default_rng(seed)
+        self.seed = seed
 
-    def _draw(self, *shape: int, scale: float = 1.0) -> Array:
-        return (self._rng.uniform(-scale, scale, shape)).astype(self.case.dtype)
+    def _draw(self, stream: int, *shape: int, scale: float = 1.0) -> Array:
+        """Draw an array, which is the same whatever else was drawn before."""
+        rng = np.random.default_rng((self.seed, stream))
+        return rng.uniform(-scale, scale, shape).astype(self.case.dtype)
 
     def empty(self, *shape: int, order: Order = "C") -> Array:
         """Return an output."""
@@ -90,12 +92,12 @@ class Data:
     @cached_property
     def X(self) -> Array:
         """Inputs (S, M)."""
-        return self._draw(self.case.S, self.case.M)
+        return self._draw(1, self.case.S, self.case.M)
 
     @cached_property
     def W(self) -> Array:
         """Weights (N, M), scaled so that Z stays where activations bend."""
-        return self._draw(self.case.N, self.case.M, scale=self.case.M**-0.5)
+        return self._draw(2, self.case.N, self.case.M, scale=self.case.M**-0.5)
 
     @cached_property
     def _W_layer(self) -> Array:
@@ -108,14 +110,14 @@ class Data:
     @cached_property
     def b(self) -> Array:
         """Bias (N,)."""
-        return self._draw(self.case.N)
+        return self._draw(3, self.case.N)
 
     @cached_property
     def dY(self) -> Array:
         """Gradient of the outputs (S, N)."""
-        return self._draw(self.case.S, self.case.N)
+        return self._draw(4, self.case.S, self.case.N)
 
     @cached_property
     def Z(self) -> Array:
         """Input of an activation (S, N)."""
-        return self._draw(self.case.S, self.case.N, scale=4.0)
+        return self._draw(5, self.case.S, self.case.N, scale=4.0)
