@@ -126,7 +126,8 @@ def print_code(console: Console, dtype: str, asm: bool) -> None:
     for title in ("bytes", "sums", "terms", "fma", "loads", "stores", "stack", "spills", "in all"):
         table.add_column(title, justify="right", no_wrap=True)
     for loop in loops:
-        counts = loop.loads, loop.stores, len(loop.stack), len(loop.spills), len(loop.lines)
+        instructions = sum(not line.endswith(":") for line in loop.lines)
+        counts = loop.loads, loop.stores, len(loop.stack), len(loop.spills), instructions
         work = loop.sums, f"{loop.steps:g}", loop.fma.total()
         table.add_row("/".join(map(str, loop.fma)), *map(str, (*work, *counts)))
     console.print(table)

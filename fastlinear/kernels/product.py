@@ -12,8 +12,8 @@ dX      (14)       S    M    N    dY       W
 ======  =========  ===  ===  ===  =======  =======
 
 The loops, from the outside: 6th over strips of B's columns, 5th over blocks of the sum (and B's
-block is copied to scratch where that pays), 4th over rows of A that are formed together, 3rd over
-chunks of the block, 2nd down the rows, 1st along the strip, and the tile's own loop over the sum.
+block is copied to scratch where that pays), 4th over rows of A that are brought to scratch together
+if need be, 3rd over chunks of the block, 2nd down the rows, 1st along the strip, and the tile's own loop over the sum.
 Whatever the path, element (i, j) is summed in the documented order.
 
 Requirements: C's columns are adjacent in memory, and so are those of V, and of the dY to be formed.
@@ -99,8 +99,8 @@ class Product(NamedTuple):
 def product(one, task):
     """Compute a product, serially; ``one`` is a 1 of the dtype.
 
-    Scratch: at most a strip of B, a few rows of partial sums and some rows of A, whatever
-    the shape.
+    Scratch: a strip of B, some rows of A and a few rows of partial sums, together less than 1 MiB
+    for each thread, whatever the shape.
     """
     I, J, K, A, B = task.I, task.J, task.K, task.A, task.B
     fused = task.fused
@@ -259,7 +259,8 @@ def block_product(shape, one, block, P, chunk, end, fused):
             Ai, Ci = moved(A, i, k), moved(C, i, 0)
             Pi = moved(P, i, 0) if chunk < BLOCK else P
             Oi = Pi if end.h != 0 or not finish else Ci
-            if I - i >= TALL:
+            # A constant drops the tall tile where rows are too few for it: transposing, it spills.
+            if steps(shape) == 1 and I - i >= TALL:
                 rows = TALL
                 row_of_tiles(with_rows(shape, TALL), J, Ai, Bk, panel, Pi, Ci, Oi, step)
             elif I - i >= LOW:

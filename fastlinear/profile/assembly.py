@@ -35,7 +35,7 @@ _WIDTHS = {"x": 16, "y": 32, "z": 64}
 
 
 class Loop(NamedTuple):
-    """An innermost loop: the instructions between a label and the jump back to it."""
+    """An innermost loop."""
 
     function: str
     """The Python function it was compiled from, others inlined."""
@@ -82,13 +82,13 @@ class Loop(NamedTuple):
 
     @property
     def loads(self) -> int:
-        """Instructions that read memory."""
-        return sum(_reads(line) for line in self.lines)
+        """Instructions that read memory, the stack aside."""
+        return sum(_reads(line) for line in self.lines if line not in self.stack)
 
     @property
     def stores(self) -> int:
-        """Instructions that write memory."""
-        return sum(_writes(line) for line in self.lines)
+        """Instructions that write memory, the stack aside."""
+        return sum(_writes(line) for line in self.lines if line not in self.stack)
 
     @property
     def calls(self) -> int:
@@ -160,13 +160,53 @@ def innermost_loops(text: str) -> Iterator[Loop]:
     """Yield all loops of a listing that contain no other."""
     for name, lines in _functions(text):
         frame = ("%rsp", "%rbp") if "movq %rsp, %rbp" in lines else ("%rsp",)
-        positions = {m[1]: i for i, line in enumerate(lines) if (m := _LABEL.match(line))}
-        jumps = ((m, i) for i, line in enumerate(lines) if (m := _JUMP.match(line)))
-        spans = [(positions[m[1]], i) for m, i in jumps if positions.get(m[1], i) < i]
-        for start, end in spans:
-            inside = (start <= a and b <= end and (a, b) != (start, end) for a, b in spans)
-            if not any(inside):
-                yield Loop(_python_name(name), tuple(lines[start + 1 : end + 1]), frame)
+        blocks = _blocks(lines)
+        loops = _natural_loops(blocks)
+        for body in loops.values():
+            if len(body & loops.keys()) == 1:
+                inside = [line for i in sorted(body) for line in blocks[i]]
+                yield Loop(_python_name(name), tuple(inside), frame)
+
+
+def _blocks(lines: list[str]) -> list[list[str]]:
+    """Divide a function into basic blocks: they begin at labels and end with jumps."""
+    blocks: list[list[str]] = [[]]
+    for line in lines:
+        if _LABEL.match(line) and blocks[-1]:
+            blocks.append([])
+        blocks[-1].append(line)
+        if line.startswith(("j", "ret", "ud2")):
+            blocks.append([])
+    return [block for block in blocks if block]
+
+
+def _natural_loops(blocks: list[list[str]]) -> dict[int, set[int]]:
+    """Return the blocks of each loop by its header: the block through which all ways into it lead.
+
+    An edge closes a loop where its source can't be reached but through its target.
+    """
+    index = {m[1]: i for i, block in enumerate(blocks) if (m := _LABEL.match(block[0]))}
+    before: list[set[int]] = [set() for _ in blocks]
+    edges = []
+    for i, block in enumerate(blocks):
+        jump = _JUMP.match(block[-1])
+        if jump and jump[1] in index:
+            edges.append((i, index[jump[1]]))
+        if not block[-1].startswith(("jmp", "ret", "ud2")) and i + 1 < len(blocks):
+            edges.append((i, i + 1))
+    for source, target in edges:
+        before[target].add(source)
+    loops: dict[int, set[int]] = {}
+    for source, header in edges:
+        body, reached = {header}, [source]
+        while reached:
+            block_index = reached.pop()
+            if block_index not in body:
+                body.add(block_index)
+                reached += before[block_index]
+        if all(i == header or (i != 0 and before[i]) for i in body):  # no way in but the header
+            loops.setdefault(header, set()).update(body)
+    return loops
 
 
 def _functions(text: str) -> Iterator[tuple[str, list[str]]]:
