@@ -13,7 +13,8 @@ dX      (14)       S    M    N    dY       W
 
 The loops, from the outside: 6th over strips of B's columns, 5th over blocks of the sum (and B's
 block is copied to scratch where that pays), 4th over rows of A that are brought to scratch together
-if need be, 3rd over chunks of the block, 2nd down the rows, 1st along the strip, and the tile's own loop over the sum.
+if need be, 3rd over chunks of the block, 2nd down the rows, 1st along the strip, and the tile's own
+loop over the sum.
 Whatever the path, element (i, j) is summed in the documented order.
 
 Requirements: C's columns are adjacent in memory, and so are those of V, and of the dY to be formed.
