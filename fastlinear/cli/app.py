@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 
 from fastlinear.cli.errors import CommandError
 
-COMMANDS = ("train", "predict", "check", "info", "activations", "profile", "explain")
+COMMANDS = ("train", "predict", "check", "info", "warmup", "activations", "profile", "explain")
 """Each names a module of this package and the function in it that typer turns into the command."""
 
 

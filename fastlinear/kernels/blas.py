@@ -22,20 +22,20 @@ def linear_forward(X: Array, W: Array, b: Array | None, Y: Array) -> None:
 
 
 def linear_backward_weight(dY: Array, X: Array, dW: Array) -> None:
-    """DW = dY^T X, equation (5): dY (S, N), X (S, M), dW (N, M)."""
+    """dW = dY^T X, equation (5): dY (S, N), X (S, M), dW (N, M)."""
     np.matmul(dY.T, X, out=dW)
 
 
 def linear_backward_bias(dY: Array, db: Array) -> None:
-    """Db = column sums of dY, equation (10): dY (S, N), db (N,)."""
+    """db = column sums of dY, equation (10): dY (S, N), db (N,)."""
     np.sum(dY, axis=0, out=db)
 
 
 def linear_backward_input(dY: Array, W: Array, dX: Array) -> None:
-    """DX = dY W, equation (15): dY (S, N), W (N, M), dX (S, M)."""
+    """dX = dY W, equation (15): dY (S, N), W (N, M), dX (S, M)."""
     np.matmul(dY, W, out=dX)
 
 
 def activation_backward(dY: Array, h_prime: Array, dX: Array) -> None:
-    """DX = dY o h'(X), equation (19): all (S, M), h_prime holding the matrix h'(X)."""
+    """dX = dY o h'(X), equation (19): all (S, M), h_prime holding the matrix h'(X)."""
     np.multiply(dY, h_prime, out=dX)

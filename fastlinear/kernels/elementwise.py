@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 from numba import from_dtype, prange, types
+from numba.core import config
 from numpy.typing import NDArray
 
+from fastlinear.kernels import loops
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import MATRIX, call, moved, row_of, view
 from fastlinear.kernels.shared import native_address
@@ -82,6 +84,14 @@ def rows(array: NDArray[Any]) -> NDArray[Any]:
     if array.strides[1] == array.itemsize or array.shape[1] == 1:
         return array
     return np.ascontiguousarray(array)
+
+
+def run(h: Any, X: NDArray[Any], Y: NDArray[Any], p: Any, q: Any) -> None:
+    """Y_rc = h(X_rc) for a scalar function h; X may have any strides, Y's columns are adjacent."""
+    if config.DISABLE_JIT:
+        loops.activation_forward(h, X, p, q, Y)
+    else:
+        run_map(map_address(h, X.dtype), rows(X), Y, p, q)
 
 
 @compiled(parallel=True, any_layout=True)

@@ -1,11 +1,41 @@
 """The fused multiply-add: a b + c with one rounding, the one arithmetic step of every sum."""
 
+from __future__ import annotations
+
+from fractions import Fraction
+from math import isfinite
+from typing import Any
+
+import numpy as np
 from numba import types
 from numba.core.errors import TypingError
-from numba.extending import intrinsic
+
+from fastlinear.kernels.jit import intrinsic
 
 
-@intrinsic
+def exact_fma(a: Any, b: Any, c: Any) -> Any:
+    """Return a b + c rounded once, by exact fractions: what `fma` is where nothing compiles."""
+    if not (isfinite(a) and isfinite(b)):
+        return a * b + c
+    if not isfinite(c):
+        return c
+    exact = Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c))
+    return rounded(exact, type(a)) if exact != 0 else a * b + c  # for the sign of the zero
+
+
+def rounded(exact: Fraction, dtype: Any) -> Any:
+    """Return the float nearest to a fraction other than 0, ties to even."""
+    info = np.finfo(dtype)
+    exponent = exact.numerator.bit_length() - exact.denominator.bit_length()
+    if abs(exact) < Fraction(2) ** exponent:
+        exponent -= 1
+    last_bit = max(exponent, int(info.minexp)) - int(info.nmant)
+    size = abs(round(exact / Fraction(2) ** last_bit)) * Fraction(2) ** last_bit
+    result = dtype(np.inf) if size > Fraction(float(info.max)) else dtype(float(size))
+    return result if exact > 0 else -result
+
+
+@intrinsic(exact_fma)
 def fma(typingctx, a, b, c):
     """Return a b + c rounded once (IEEE 754 fusedMultiplyAdd); all three of one float dtype."""
     if not (a == b == c and isinstance(a, types.Float)):

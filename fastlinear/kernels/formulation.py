@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from numba.core import config
 from numpy.typing import NDArray
 
 from fastlinear.kernels import blas, elementwise, loops, tiled
@@ -42,15 +43,15 @@ class Formulation(ABC):
 
     @abstractmethod
     def linear_backward_weight(self, dY: Array, X: Array, dW: Array) -> None:
-        """DW = dY^T X, equations (4) and (5)."""
+        """dW = dY^T X, equations (4) and (5)."""
 
     @abstractmethod
     def linear_backward_bias(self, dY: Array, db: Array) -> None:
-        """Db = column sums of dY, equations (9) and (10)."""
+        """db = column sums of dY, equations (9) and (10)."""
 
     @abstractmethod
     def linear_backward_input(self, dY: Array, W: Array, dX: Array) -> None:
-        """DX = dY W, equations (14) and (15)."""
+        """dX = dY W, equations (14) and (15)."""
 
     @abstractmethod
     def activation_forward(self, act: BoundPair, X: Array, Y: Array) -> None:
@@ -58,7 +59,7 @@ class Formulation(ABC):
 
     @abstractmethod
     def activation_backward(self, act: BoundPair, dY: Array, V: Array, dX: Array) -> None:
-        """DX = dY o h'(V), equations (18) and (19); V = Y if ``act.from_output``, else X."""
+        """dX = dY o h'(V), equations (18) and (19); V = Y if ``act.from_output``, else X."""
 
     def forward(
         self, X: Array, W: Array, b: Array | None, act: BoundPair | None, V: Array | None, A: Array
@@ -80,7 +81,7 @@ class Formulation(ABC):
         dW: Array | None,
         db: Array | None,
     ) -> None:
-        """DZ = dA o h'(Z), then dW, db and dX from dZ; an output that is None is skipped.
+        """dZ = dA o h'(Z), then dW, db and dX from dZ; an output that is None is skipped.
 
         V is what `forward` of the same formulation kept: A if ``act.from_output``, else its V.
         """
@@ -131,11 +132,10 @@ class Blas(Formulation):
         FORMULATIONS["tiled"].activation_forward(act, X, Y)
 
     def activation_backward(self, act: BoundPair, dY: Array, V: Array, dX: Array) -> None:
-        """DX = dY o H with H = h'(V), equation (19)."""
+        """dX = dY o H with H = h'(V), equation (19)."""
         scalar = V.dtype.type
         H = np.empty_like(dX)
-        kernel = elementwise.map_address(derivative(act), V.dtype)
-        elementwise.run_map(kernel, elementwise.rows(V), H, scalar(act.p), scalar(act.q))
+        elementwise.run(derivative(act), V, H, scalar(act.p), scalar(act.q))
         blas.activation_backward(dY, H, dX)
 
 
@@ -182,7 +182,7 @@ class Tiled(Formulation):
         dW: Array | None,
         db: Array | None,
     ) -> None:
-        """DZ = dA o h'(Z), formed where it is read, then dW, db and dX in one launch."""
+        """dZ = dA o h'(Z), formed where it is read, then dW, db and dX in one launch."""
         bound = bind(act, dA.dtype)
         if V is None:
             V = bound.no_matrix
@@ -192,6 +192,12 @@ class Tiled(Formulation):
         dW = bound.no_matrix if dW is None else dW
         db = bound.no_row if db is None else db
         tiled.backward(dA, V, bound.hadamard, X, W, dX, dW, db, bound.p, bound.q)
+
+
+class Interpreted(Loops):
+    """What stands for `Tiled` under NUMBA_DISABLE_JIT: the same bits, step by step."""
+
+    name = "tiled"
 
 
 def derivative(act: BoundPair) -> Any:
@@ -229,7 +235,8 @@ def bind(act: BoundPair | None, dtype: np.dtype[Any]) -> Bound:
     )
 
 
-FORMULATIONS: dict[str, Formulation] = {f.name: f for f in (Tiled(), Loops(), Blas())}
+_DEFAULT = Interpreted() if config.DISABLE_JIT else Tiled()
+FORMULATIONS: dict[str, Formulation] = {f.name: f for f in (_DEFAULT, Loops(), Blas())}
 
 
 def formulation(name: str) -> Formulation:

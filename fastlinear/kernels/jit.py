@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from numba import njit, types
-from numba.core import sigutils
+import numpy as np
+from numba import extending, njit, types
+from numba.core import config, sigutils
 from numba.core.registry import CPUDispatcher
 
 from fastlinear.kernels.cache import DiskCache
@@ -59,17 +60,28 @@ def compiled(
     inline : bool
         Make it part of whatever calls it. LLVM inlines by size, and a loop around a call that
         stayed a call is not vectorised.
+
+    Under NUMBA_DISABLE_JIT it stays a Python function, whose scalars follow IEEE without a word.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
+        if config.DISABLE_JIT:
+            return np.errstate(all="ignore")(function)
         options = {**FLAGS, **(NO_WRAPPERS if internal else {}), "forceinline": inline}
         dispatcher = njit(parallel=PRANGE_ONLY if parallel else False, **options)(function)
-        if isinstance(dispatcher, CPUDispatcher):  # the function itself under NUMBA_DISABLE_JIT
-            dispatcher.__class__ = StridedKernel if any_layout else Kernel
-            dispatcher._cache = _OutermostCache(DiskCache(function))
+        dispatcher.__class__ = StridedKernel if any_layout else Kernel
+        dispatcher._cache = _OutermostCache(DiskCache(function))
         return dispatcher
 
     return decorate if function is None else decorate(function)
+
+
+def intrinsic(python: Callable[..., Any]) -> Any:
+    """Return Numba's decorator for code generators, with ``python`` instead where nothing compiles.
+
+    ``python`` computes the same bits on NumPy's scalars, slowly.
+    """
+    return (lambda generator: python) if config.DISABLE_JIT else extending.intrinsic
 
 
 class _Depth(threading.local):

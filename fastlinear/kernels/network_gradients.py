@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numba import types
+from numba.core import config
 
+from fastlinear.kernels import interpreted
 from fastlinear.kernels.borrowed import Layer, plane
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import MATRIX, Matrix, address_of, call, transposed, view
@@ -139,6 +141,15 @@ def gradients(layer, x, dz, dW, db, dx):
         ones[0] = 0  # alive until here: Numba frees an array after its last mention
     elif dx is not None:
         copy(x.dtype.type(1), *dz.shape, view(dz), view(dx))
+
+
+if config.DISABLE_JIT:
+    affine_of, gradients, copy = (
+        interpreted.affine_of,
+        interpreted.gradients,
+        interpreted.copy,
+    )
+    view = np.asarray
 
 
 @cache

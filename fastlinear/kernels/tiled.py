@@ -90,7 +90,7 @@ def forward(X, W, b, V, A, h, h_prime, p, q):
 
 @compiled(parallel=True, any_layout=True)
 def backward(dA, V, hadamard, X, W, dX, dW, db, p, q):
-    """DZ = dA o h'(V), then dW, db and dX from dZ, each formed where it is read.
+    """dZ = dA o h'(V), then dW, db and dX from dZ, each formed where it is read.
 
     ``hadamard`` is the address of its kernel; 0 takes dZ = dA. An output without elements is
     skipped.

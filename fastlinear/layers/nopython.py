@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numba.core import config
 
-from fastlinear.kernels import network, network_gradients
+from fastlinear.kernels import interpreted, network, network_gradients
 from fastlinear.kernels.formulation import derivative
 from fastlinear.kernels.sizes import VECTOR_BYTES
 from fastlinear.layers.activation import ElementWise
@@ -25,6 +26,9 @@ Arrays = tuple[Array, ...]
 
 def as_jit(module: Module) -> tuple[Function, Arrays]:
     """Return fn and params, as `Module.as_jit` describes them."""
+    if config.DISABLE_JIT:
+        forward, _, arrays, _ = jit_backward(module)
+        return interpreted.network(forward), arrays
     stages: list[Any] = []
     params: list[Array] = []
     for layer, act in _layers(module):
@@ -49,7 +53,8 @@ def jit_backward(module: Module) -> tuple[Function, Function, Arrays, Arrays]:
             stages.append(network_gradients.map_stage(act.pair.h, derivative(act), act.from_output))
         params.extend(_params(layer, act, module.dtype))
     forward, backward = network_gradients.network_gradients(tuple(stages))
-    network_gradients.prepare(params[0].dtype.type(1))
+    if not config.DISABLE_JIT:
+        network_gradients.prepare(params[0].dtype.type(1))
     grads = tuple(np.zeros_like(a) for i, a in enumerate(params) if i % 3 < 2)
     return forward, backward, _ready(params), grads
 
@@ -98,5 +103,6 @@ def _ready(params: list[Array]) -> Arrays:
 
     A function that the user's own cache brings back cannot ask for them while its threads run.
     """
-    network.prepare(params[0].dtype.type(1))
+    if not config.DISABLE_JIT:
+        network.prepare(params[0].dtype.type(1))
     return tuple(params)

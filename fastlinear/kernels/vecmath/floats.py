@@ -2,7 +2,7 @@
 
 Each is an LLVM instruction or two, of the dtype of its argument, without a branch and without a
 call, so a loop over it vectorises; none rounds differently at another vector width. They work
-inside compiled code only.
+inside compiled code only; where nothing compiles, the Python function before each takes its place.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 from llvmlite import ir
-from numba import extending, types
+from numba import types
 from numba.core.errors import TypingError
 
-# Untyped, because its annotation counts the typing context among the caller's arguments.
-intrinsic: Any = extending.intrinsic
+from fastlinear.kernels.fma import exact_fma
+from fastlinear.kernels.jit import intrinsic
 
 
 class Format(NamedTuple):
@@ -52,7 +53,13 @@ def polynomial(*, float32: Sequence[float], float64: Sequence[float]) -> Any:
     multiply-add for each degree.
     """
 
-    @intrinsic
+    def interpreted(x):
+        value, *rest = map(type(x), reversed(float64 if type(x) is np.float64 else float32))
+        for coefficient in rest:
+            value = exact_fma(value, x, coefficient)
+        return value
+
+    @intrinsic(interpreted)
     def evaluate(typingctx, x):
         _format(x)
         coefficients = float32 if x == types.float32 else float64
@@ -74,7 +81,7 @@ def constant(*, float32: float, float64: float) -> Any:
     return polynomial(float32=(float32,), float64=(float64,))
 
 
-@intrinsic
+@intrinsic(lambda condition, a, b: a if condition else b)
 def select(typingctx, condition, a, b):
     """Return ``a`` where ``condition`` holds, else ``b``; both are computed, nothing branches."""
     if condition != types.boolean or a != b:
@@ -86,7 +93,7 @@ def select(typingctx, condition, a, b):
     return a(condition, a, b), codegen
 
 
-@intrinsic
+@intrinsic(np.rint)
 def nearest(typingctx, x):
     """Return the integer nearest to ``x``, ties to even, as a float."""
     _format(x)
@@ -97,7 +104,7 @@ def nearest(typingctx, x):
     return x(x), codegen
 
 
-@intrinsic
+@intrinsic(np.copysign)
 def copysign(typingctx, x, sign):
     """Return ``x`` with the sign bit of ``sign``."""
     _format(x)
@@ -114,7 +121,7 @@ def copysign(typingctx, x, sign):
     return x(x, sign), codegen
 
 
-@intrinsic
+@intrinsic(lambda n: np.ldexp(type(n)(1), int(n)) if n == n else n)
 def power_of_two(typingctx, n):
     """Return 2^n for an integral float ``n`` whose power is normal, or one above (infinity).
 
@@ -132,7 +139,7 @@ def power_of_two(typingctx, n):
     return n(n), codegen
 
 
-@intrinsic
+@intrinsic(lambda x: type(x)(np.frexp(x)[1] - 1))
 def exponent(typingctx, x):
     """Return floor(log2 x) as a float, for a positive normal ``x``; bias + 1 for infinity."""
     layout = _format(x)

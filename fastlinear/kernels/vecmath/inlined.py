@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from numba.core.registry import CPUDispatcher
+from numba.core import config
 
 from fastlinear.kernels.jit import compiled
 
@@ -17,6 +17,6 @@ def inlined(function: Callable[..., Any]) -> Any:
     polynomials of float64 would decide by their degree.
     """
     dispatcher = compiled(function)
-    if isinstance(dispatcher, CPUDispatcher):  # the function itself under NUMBA_DISABLE_JIT
+    if not config.DISABLE_JIT:
         dispatcher.targetoptions["forceinline"] = True
     return dispatcher

@@ -1,0 +1,109 @@
+"""NUMBA_DISABLE_JIT=1: nothing compiles, and every bit is the same."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from shapes import DTYPES, uniform
+
+import fastlinear as fl
+from fastlinear.kernels.fma import exact_fma, fma
+from fastlinear.kernels.jit import compiled
+
+ACTIVATIONS = ("relu", "elu", "gelu", "mish", "tanh", "log_sigmoid", "softplus")
+
+
+def results() -> dict[str, np.ndarray]:
+    """Run a little of everything: layers, formulations, losses, optimisers, compiled networks."""
+    found = {}
+    for dtype in DTYPES:
+        rng = np.random.default_rng(0)
+        X, labels = 8 * uniform(rng, 4, 3, dtype=dtype), np.array([0, 1, 2, 0])
+        for formulation in ("tiled", "loops", "blas"):
+            for name in ACTIVATIONS:
+                net = fl.MLP([3, 5, 3], name, dtype=dtype, rng=0, formulation=formulation)
+                loss, optimizer = fl.CrossEntropyLoss(), fl.AdamW(net, lr=0.1)
+                value = loss.forward(net.forward(X), labels)
+                dX = net.backward(loss.backward())
+                optimizer.step()
+                kept = {"loss": np.array(value), "dX": dX, **net.grads, **net.params}
+                case = f"{formulation} {name} {np.dtype(dtype)}"
+                found |= {f"{case} {key}": array for key, array in kept.items()}
+        net = fl.Sequential(
+            fl.Linear(3, 5, activation="gelu", dtype=dtype, rng=0),
+            fl.Tanh(),
+            fl.Linear(5, 4, bias=False, dtype=dtype, rng=1),
+            fl.Softmax(),
+        )
+        fn, params = net.as_jit()
+        forward, backward, params, grads = net.jit_backward()
+        y, kept = forward(params, X)
+        dx = np.empty_like(X)
+        backward(params, kept, y - 1, grads, dx)
+        arrays = (fn(params, X), fn(params, X[0], np.empty(4, dtype)), y, dx, *grads)
+        found |= {f"as_jit {np.dtype(dtype)} {i}": array for i, array in enumerate(arrays)}
+    return found
+
+
+def test_same_bits(tmp_path):
+    path = tmp_path / "interpreted.npz"
+    script = (
+        f"import numpy as np, test_disable_jit as t; np.savez({str(path)!r}, **t.results())\n"
+        "assert type(t.fma) is type(t.exact_fma), 'it compiled'"
+    )
+    subprocess.run(
+        [sys.executable, "-W", "error", "-c", script],
+        check=True,
+        cwd=Path(__file__).parent,
+        env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
+        timeout=300,
+    )
+    with np.load(path) as interpreted:
+        for name, expected in results().items():
+            assert interpreted[name].dtype == expected.dtype
+            assert np.array_equal(interpreted[name], expected), name
+
+
+@compiled
+def compiled_fma(a, b, c):
+    return fma(a, b, c)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_exact_fma(dtype):
+    """Ties, subnormal results, overflow, cancellation, zeros of both signs, what is not finite."""
+    info = np.finfo(dtype)
+    one, tiny, huge, eps = dtype(1), info.smallest_subnormal, info.max, info.eps
+    values = [0, -0.0, one, -one, 1 + eps, 1 - eps / 2, tiny, -tiny, info.tiny, huge, -huge]
+    values += [eps / 2, 3 * tiny, np.inf, np.nan, dtype(0.1), 2 ** dtype(info.maxexp // 2)]
+    with np.errstate(all="ignore"):
+        for a in map(dtype, values):
+            for b in map(dtype, values):
+                for c in map(dtype, values):
+                    assert_same(exact_fma(a, b, c), compiled_fma(a, b, c), (a, b, c))
+
+
+@pytest.mark.parametrize(("dtype", "width"), [(np.float32, 32), (np.float64, 64)])
+def test_exact_fma_of_any_floats(dtype, width):
+    numbers = st.floats(width=width).map(dtype)
+
+    @settings(max_examples=300, deadline=None, derandomize=True)
+    @given(numbers, numbers, numbers)
+    def check(a, b, c):
+        with np.errstate(all="ignore"):
+            assert_same(exact_fma(a, b, c), compiled_fma(a, b, c), (a, b, c))
+
+    check()
+
+
+def assert_same(got, expected, case):
+    assert got.dtype == case[0].dtype
+    assert got == expected or (np.isnan(got) and np.isnan(expected)), case
+    assert np.isnan(got) or np.signbit(got) == np.signbit(expected), case
