@@ -5,7 +5,8 @@ a network of 17 observations (the state, and padding to a common policy's size),
 of 64 ReLU and 6 outputs, float32. Contestants:
 
 as_jit      net.as_jit() called for each cart inside @njit(parallel=True): no array leaves the loop
-np.dot      the same loop with the network written as np.dot, as one would without fastlinear
+as_jit, 64  the same function called for 64 carts of a thread at a time
+np.dot      the first loop with the network written as np.dot, as one would without fastlinear
 NumPy       all carts at once, one step after another: matrix products and array expressions
 PyTorch     as NumPy, with torch.nn, if it is installed
 
@@ -18,10 +19,10 @@ of interleaved rounds; compilation is not in them.
 from __future__ import annotations
 
 import argparse
-import itertools
 import statistics
 import time
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 from numba import njit, prange
@@ -34,10 +35,11 @@ except ImportError:
     torch = None
 
 STATE, OBSERVED, ACTIONS = 4, 17, 6
+GROUP = 64
 SIZES = [OBSERVED, 64, 64, ACTIONS]
 ZERO = np.float32(0)
 GRAVITY, POLE, MASS, POLE_MASS, TAU = map(np.float32, (9.8, 0.5, 1.1, 0.05, 0.02))
-FORCE, THIRD = np.float32(10), np.float32(4 / 3)
+FORCE, THIRD, TRACK, FALLEN, UPRIGHT = map(np.float32, (10, 4 / 3, 2.4, 0.21, 0.01))
 
 net = fl.MLP(SIZES, "relu", rng=0)
 policy, params = net.as_jit()
@@ -45,9 +47,9 @@ policy, params = net.as_jit()
 
 @njit(error_model="numpy")
 def advance(state, action):
-    """Advance one cart by Euler's method."""
+    """Advance one cart by Euler's method; one that left the track or fell starts again."""
     x, speed, angle, spin = state[0], state[1], state[2], state[3]
-    force = FORCE * np.tanh(action[0])
+    force = FORCE if action[0] > action[1] else -FORCE
     sine, cosine = np.sin(angle), np.cos(angle)
     push = (force + POLE_MASS * spin * spin * sine) / MASS
     turn = (GRAVITY * sine - cosine * push) / (
@@ -55,15 +57,28 @@ def advance(state, action):
     )
     state[0], state[1] = x + TAU * speed, speed + TAU * (push - POLE_MASS * turn * cosine / MASS)
     state[2], state[3] = angle + TAU * spin, spin + TAU * turn
+    if abs(state[0]) > TRACK or abs(state[2]) > FALLEN:
+        state[0], state[1], state[2], state[3] = ZERO, ZERO, UPRIGHT, ZERO
 
 
 @njit(parallel=True)
 def inside(params, states, steps):
     for i in prange(len(states)):
-        action = np.empty(ACTIONS, np.float32)
+        state, action = states[i], np.empty(ACTIONS, np.float32)
         for _ in range(steps):
-            policy(params, states[i], action)
-            advance(states[i], action)
+            policy(params, state, action)
+            advance(state, action)
+
+
+@njit(parallel=True)
+def inside_in_groups(params, states, steps):
+    for group in prange((len(states) + GROUP - 1) // GROUP):
+        carts = states[group * GROUP : (group + 1) * GROUP]
+        actions = np.empty((len(carts), ACTIONS), np.float32)
+        for _ in range(steps):
+            policy(params, carts, actions)
+            for i in range(len(carts)):
+                advance(carts[i], actions[i])
 
 
 @njit
@@ -77,14 +92,15 @@ def dot_policy(weights, x):
 @njit(parallel=True)
 def with_dot(weights, states, steps):
     for i in prange(len(states)):
+        state = states[i]
         for _ in range(steps):
-            advance(states[i], dot_policy(weights, states[i]))
+            advance(state, dot_policy(weights, state))
 
 
 def arrays_advance(states: np.ndarray, actions: np.ndarray) -> None:
     """Do what `advance` does to all carts at once."""
     x, speed, angle, spin = (states[:, k].copy() for k in range(STATE))
-    force = FORCE * np.tanh(actions[:, 0])
+    force = np.where(actions[:, 0] > actions[:, 1], FORCE, -FORCE)
     sine, cosine = np.sin(angle), np.cos(angle)
     push = (force + POLE_MASS * spin * spin * sine) / MASS
     turn = (GRAVITY * sine - cosine * push) / (
@@ -93,6 +109,8 @@ def arrays_advance(states: np.ndarray, actions: np.ndarray) -> None:
     states[:, 0], states[:, 2] = x + TAU * speed, angle + TAU * spin
     states[:, 1] = speed + TAU * (push - POLE_MASS * turn * cosine / MASS)
     states[:, 3] = spin + TAU * turn
+    over = (abs(states[:, 0]) > TRACK) | (abs(states[:, 2]) > FALLEN)
+    states[over, :STATE] = ZERO, ZERO, UPRIGHT, ZERO
 
 
 def outside(predict: Callable[[np.ndarray], np.ndarray], states: np.ndarray, steps: int) -> None:
@@ -111,7 +129,7 @@ def numpy_predict(weights: tuple[np.ndarray, ...]) -> Callable[[np.ndarray], np.
 
 
 def torch_predict() -> Callable[[np.ndarray], np.ndarray]:
-    layers = [torch.nn.Linear(m, n) for m, n in itertools.pairwise(SIZES)]
+    layers = [torch.nn.Linear(m, n) for m, n in pairwise(SIZES)]
     module = torch.nn.Sequential(layers[0], torch.nn.ReLU(), layers[1], torch.nn.ReLU(), layers[2])
     module.load_state_dict({k: torch.from_numpy(v) for k, v in net.state_dict().items()})
 
@@ -149,7 +167,7 @@ def table(title: str, unit: str, scale: float, seconds: dict[str, float]) -> Non
     print(title)
     first = next(iter(seconds.values()))
     for name, value in seconds.items():
-        print(f"  {name:<10} {value * scale:10.3f} {unit}   {value / first:5.2f} x as_jit")
+        print(f"  {name:<11} {value * scale:10.3f} {unit}   {value / first:5.2f} x as_jit")
 
 
 def main() -> None:
@@ -179,6 +197,7 @@ def main() -> None:
 
     runs: dict[str, Callable[[np.ndarray], None]] = {
         "as_jit": lambda states: inside(params, states, options.steps),
+        "as_jit, 64": lambda states: inside_in_groups(params, states, options.steps),
         "np.dot": lambda states: with_dot(weights, states, options.steps),
         "NumPy": lambda states: outside(numpy_predict(weights), states, options.steps),
     }
@@ -189,7 +208,9 @@ def main() -> None:
     ends = {name: start.copy() for name in runs}
     for name, run in runs.items():
         run(ends[name])
-        assert np.allclose(ends[name], ends["as_jit"], atol=1e-3), f"{name} ends elsewhere"
+        # Other sums differ by a rounding, which may push a cart the other way; most go the same.
+        close = np.isclose(ends[name], ends["as_jit"], rtol=1e-3, atol=1e-3).all(axis=1).mean()
+        assert close == 1 if "as_jit" in name else close > 0.9, f"{name}: {close:.0%} the same"
     work = options.carts * options.steps
     title = f"{options.carts} carts, {options.steps} steps, {fl.get_num_threads()} threads"
     fresh = {name: (lambda run=run: run(start.copy())) for name, run in runs.items()}

@@ -210,7 +210,6 @@ def network(stages: tuple[Any, ...]) -> Any:
 
     @compiled(inline=True)
     def fn(params, x, out=None):
-        # All that is asked of the arrays is asked first: Numba then need not count references.
         layers, X, Y = layers_of(params, x), plane(x), output_plane(x, out)
         one = x.dtype.type(1)
         columns = out_columns(layers, X.columns)
