@@ -62,8 +62,8 @@ NETWORK_ROW_BYTES = 16 * 1024
 up to this size, so that it stays in the L1 cache. One row may take more."""
 
 NETWORK_STACK_BYTES = 256 * 1024
-"""Scratch up to this size is taken from the stack, some 32000 float32 features in the widest layer;
-beyond, from the heap. Threads have stacks of 512 KiB and more."""
+"""Scratch up to this size is taken from the stack, some 21800 float32 features in the widest layer
+(three buffers); beyond, from the heap. Threads have stacks of 512 KiB and more."""
 
 
 def _vector_registers() -> tuple[int, int]:

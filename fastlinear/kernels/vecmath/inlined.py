@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from numba.core import config
-
 from fastlinear.kernels.jit import compiled
 
 
@@ -16,7 +14,4 @@ def inlined(function: Callable[..., Any]) -> Any:
     LLVM inlines by size, and a loop around a call that stayed a call is not vectorised: the long
     polynomials of float64 would decide by their degree.
     """
-    dispatcher = compiled(function)
-    if not config.DISABLE_JIT:
-        dispatcher.targetoptions["forceinline"] = True
-    return dispatcher
+    return compiled(function, inline=True)
