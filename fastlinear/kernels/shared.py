@@ -3,12 +3,14 @@
 Linking a large function into each of its callers would compile it anew for each: seconds, where a
 call by address costs nanoseconds. The address changes from process to process, so compiled code,
 which may come from a disk cache, finds it in a slot that has a symbol of its own. An empty slot is
-filled by compiling the function, or loading it from the cache, at the first call.
+filled by compiling the function, or loading it from the cache, at the first call; where that fails,
+the caller raises instead of jumping to nowhere.
 """
 
 from __future__ import annotations
 
 import ctypes
+import traceback
 from typing import Any
 
 from llvmlite import binding, ir
@@ -46,9 +48,10 @@ def shared(function: Any, argument_types: Any) -> Any:
 
     @intrinsic
     def address(typingctx, like):
-        symbol, slot, fill = slots[like]
+        symbol, slot, _ = slots[like]
         if slot.value == 0:
-            fill()  # now rather than at the first call, which may be inside a parallel loop
+            # Now rather than at the first call, which may be inside a parallel loop.
+            slot.value = native_address(function, *argument_types(like))
 
         def codegen(context, builder, signature, args):
             intp = context.get_value_type(types.intp)
@@ -58,7 +61,12 @@ def shared(function: Any, argument_types: Any) -> Any:
             found = cgutils.alloca_once_value(builder, builder.load(variable))
             empty = builder.icmp_signed("==", builder.load(found), intp(0))
             with cgutils.if_unlikely(builder, empty):
-                builder.store(builder.call(function, []), found)
+                address = builder.call(function, [])
+                failed = builder.icmp_signed("==", address, intp(0))
+                with cgutils.if_unlikely(builder, failed):
+                    message = f"{symbol} could not be compiled; the reason is printed above"
+                    context.call_conv.return_user_exc(builder, RuntimeError, (message,))
+                builder.store(address, found)
             return builder.load(found)
 
         return types.intp(like), codegen
@@ -72,13 +80,19 @@ def _global(module: Any, kind: Any, symbol: str) -> Any:
 
 
 def _register(symbol: str, function: Any, argument_types: Any) -> tuple[Any, Any]:
-    """Give a slot and its filler their symbols; both must live as long as the process."""
+    """Give a slot and its filler their symbols; both must live as long as the process.
+
+    The filler returns 0 where it fails: an exception that left it would leave its result undefined.
+    """
     slot = ctypes.c_ssize_t(0)
 
     @ctypes.CFUNCTYPE(ctypes.c_ssize_t)
     def fill() -> int:
-        if slot.value == 0:
-            slot.value = native_address(function, *argument_types)
+        try:
+            if slot.value == 0:
+                slot.value = native_address(function, *argument_types)
+        except BaseException:
+            traceback.print_exc()
         return slot.value
 
     binding.add_symbol(symbol, ctypes.addressof(slot))

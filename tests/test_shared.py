@@ -1,0 +1,54 @@
+"""Functions called by address: a body that can't be had raises where it is called."""
+
+from __future__ import annotations
+
+import ctypes
+
+import numpy as np
+import pytest
+from llvmlite import binding
+from numba import types
+
+from fastlinear.kernels import shared
+from fastlinear.kernels.jit import compiled
+from fastlinear.kernels.memory import call
+
+
+@compiled(internal=True)
+def double(x, where):
+    where[0] = x + x
+
+
+def _types(scalar):
+    return scalar, types.Array(scalar, 1, "C")
+
+
+double_address = shared.shared(double, _types)
+
+
+@compiled
+def caller(x, where):
+    call(double_address(x), (x, where))
+
+
+def test_a_body_that_does_not_compile_raises(monkeypatch, capsys):
+    where = np.zeros(1, np.float32)
+    caller(np.float32(21), where)
+    assert where[0] == 42
+
+    def fails(*_):
+        raise ValueError("no body today")
+
+    # As in a process that loads the caller from the disk cache: the slot is still empty.
+    symbol = f"{__name__}.double.float32"
+    slot = ctypes.c_ssize_t.from_address(binding.address_of_symbol(symbol))
+    slot.value = 0
+    monkeypatch.setattr(shared, "native_address", fails)
+    with pytest.raises(RuntimeError, match=r"double\.float32 could not be compiled"):
+        caller(np.float32(1), where)
+    assert where[0] == 42
+    assert "no body today" in capsys.readouterr().err
+
+    monkeypatch.undo()
+    caller(np.float32(2), where)  # tried anew, and found
+    assert where[0] == 4
