@@ -23,8 +23,8 @@ def elu(x, p, q):
 def elu_prime(x, p, q):
     """Return 1 above 0, else p e^x."""
     real = type(x)
-    _, s, n = decay(at_most(x, real(0)), real(-0.0))
-    return select(x > real(0), real(1), shrink(fma(p, s, p), n))
+    _, s, P = decay(at_most(x, real(0)), real(-0.0))
+    return select(x > real(0), real(1), shrink(fma(p, s, p), P))
 
 
 @inlined

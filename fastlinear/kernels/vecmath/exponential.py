@@ -1,14 +1,21 @@
 """e^x and what is made of it: expm1 and the logistic function.
 
 All reduce x = n ln 2 + r with |r| <= ln(2)/2 and approximate s = e^r - 1 by one polynomial. What
-decays like e^-x is handed on as (s, n) too, meaning (1 + s) 2^n: a product such as x e^x is then
-x + x s, in one rounding, scaled at its end, and keeps every bit down to the smallest results.
+decays like e^-x is handed on as (s, P) too, meaning (1 + s) P LOWER: a product such as x e^x is
+then x + x s, in one rounding, scaled at its end, and keeps every bit down to the smallest results.
 """
 
 from __future__ import annotations
 
 from fastlinear.kernels.fma import fma
-from fastlinear.kernels.vecmath.floats import constant, nearest, polynomial, power_of_two, select
+from fastlinear.kernels.vecmath.floats import (
+    constant,
+    nearest,
+    polynomial,
+    power_of_two,
+    rounded_and_power,
+    select,
+)
 from fastlinear.kernels.vecmath.inlined import inlined
 
 LOG2_E = constant(float32=1.442695, float64=1.4426950408889634)
@@ -39,11 +46,11 @@ EXPM1_TAIL = polynomial(
 VANISHED = constant(float32=-120.0, float64=-800.0)
 # Above, e^x is infinity.
 OVERFLOWN = constant(float32=89.0, float64=710.0)
-# Below, expm1(x) is -1 and tanh(x/2) is too.
-SATURATED = -40.0
+# Below, e^x and x e^x vanish beside 1.
+SATURATED = constant(float32=-40.0, float64=-100.0)
 # Below half the spacing at 1, expm1(x) rounds to x.
 NEGLIGIBLE = constant(float32=2.0**-25, float64=2.0**-54)
-# Moves the exponents that occur in decays into the normal range.
+# Moves the exponents that occur in decays into the normal range, and its inverse power of two.
 LIFT = constant(float32=64.0, float64=512.0)
 LOWER = constant(float32=2.0**-64, float64=2.0**-512)
 
@@ -61,33 +68,33 @@ def at_most(x, bound):
 
 
 @inlined
-def reduced(x, rest):
-    """Return (s, n) with e^(x + rest) = (1 + s) 2^n and |s| < 0.42; n an integral float.
+def reduced(x, rest, offset):
+    """Return (s, P, n), e^(x + rest) = (1 + s) 2^n, |s| < 0.42, P = 2^(n + offset).
 
     ``rest`` is what rounding took from the argument, far below it; -0.0 (which costs nothing) for
-    an exact one. Finite |x| up to that of VANISHED.
+    an exact one. P is right where it is a normal number.
     """
-    n = nearest(x * LOG2_E(x))
+    n, P = rounded_and_power(x, LOG2_E(x), offset)
     r = fma(-n, LN2_REST(x), fma(-n, LN2(x), x)) + rest
-    return fma(r * r, EXPM1_TAIL(r), r), n
+    return fma(r * r, EXPM1_TAIL(r), r), P, n
 
 
 @inlined
-def shrink(y, n):
-    """Return y 2^n, rounded once, for the n of `decay` and y up to a few powers of ten from 1."""
-    return y * power_of_two(n + LIFT(n)) * LOWER(n)
+def shrink(y, P):
+    """Return y P LOWER, rounded once, for the P of `decay` and y not many powers of ten from 1."""
+    return y * P * LOWER(y)
 
 
 @inlined
 def decay(x, rest):
-    """Return (e, s, n) with e = (1 + s) 2^n = e^(x + rest) for x <= 0, zero from VANISHED on.
+    """Return (e, s, P), e = (1 + s) P LOWER = e^(x + rest) for x <= 0, zero from VANISHED on.
 
     There ``rest`` may be anything: of an infinite product, for one, it is NaN.
     """
     real = type(x)
     bound = VANISHED(x)
-    s, n = reduced(at_least(x, bound), select(x > bound, rest, real(-0.0)))
-    return shrink(real(1) + s, n), s, n
+    s, P, _ = reduced(at_least(x, bound), select(x > bound, rest, real(-0.0)), LIFT(x))
+    return shrink(real(1) + s, P), s, P
 
 
 @inlined
@@ -95,7 +102,7 @@ def exponential(x, rest):
     """Return e^(x + rest), where ``rest`` is a rounding error (-0.0 for none)."""
     real = type(x)
     bounded = at_most(at_least(x, VANISHED(x)), OVERFLOWN(x))
-    s, n = reduced(bounded, select(bounded == x, rest, real(-0.0)))
+    s, _, n = reduced(bounded, select(bounded == x, rest, real(-0.0)), real(0))
     # 2^n itself may lie outside the normal range, its two halves never.
     half = nearest(n * real(0.5))
     return (real(1) + s) * power_of_two(half) * power_of_two(n - half)
@@ -111,35 +118,40 @@ def exp(x):
 def expm1(x):
     """Return e^x - 1. Measured: 1.44, 1.76 ULP."""
     real = type(x)
-    bounded = at_most(at_least(x, real(SATURATED)), OVERFLOWN(x))
-    s, n = reduced(bounded, real(-0.0))
+    bounded = at_most(at_least(x, SATURATED(x)), OVERFLOWN(x))
     # Half of it, because the scale 2^n of the largest results would be infinite.
-    scale = power_of_two(n - real(1))
+    s, scale, _ = reduced(bounded, real(-0.0), real(-1))
     y = real(2) * fma(scale, s, scale - real(0.5))
     return select(abs(x) < NEGLIGIBLE(x), x, y)
 
 
 @inlined
-def logistic(x, rest):
-    """Return 1 / (1 + e^-(x + rest)), where ``rest`` is a rounding error (-0.0 for none).
+def lowered(x, rest):
+    """Return LOWER (1 + e^-(x + rest)), whose inverse is the logistic function.
 
-    With e^-x = (1 + s) 2^n: 1 / (1 + 2^n + 2^n s) if n <= 0, else 2^-n / (1 + 2^-n + s). The sum of
-    1 and the power is exact, or what it loses goes to s: so the denominator is rounded once.
+    For x from VANISHED on. Lowered, the sum is a normal number for all of them. It is rounded once:
+    what the sum of 1 and the power loses goes to the odds' fraction.
     """
     real = type(x)
-    bounded = at_most(at_least(-x, VANISHED(x)), -VANISHED(x))
-    s, n = reduced(bounded, select(bounded == -x, -rest, real(-0.0)))
-    small = power_of_two(at_least(-abs(n), real(-60)))
-    sum_ = real(1) + small
-    lost = small - (sum_ - real(1))
-    y = real(1) / (sum_ + fma(select(n > real(0), real(1), small), s, lost))
-    return shrink(y, at_most(-n, real(0)))
+    bounded = at_most(x, -SATURATED(x))
+    s, P, _ = reduced(-bounded, select(bounded == x, -rest, real(-0.0)), -LIFT(x))
+    one = LOWER(x)
+    sum_ = P + one
+    return sum_ + fma(P, s, one - (sum_ - P))
+
+
+@inlined
+def logistic(x, rest):
+    """Return 1 / (1 + e^-(x + rest)), where ``rest`` is a rounding error (0.0 for none)."""
+    real = type(x)
+    bounded = at_least(x, VANISHED(x))
+    return LOWER(x) / lowered(bounded, select(bounded == x, rest, real(0)))
 
 
 @inlined
 def sigmoid(x):
     """Return 1 / (1 + e^-x). Measured: 1.69, 1.50 ULP."""
-    return logistic(x, type(x)(-0.0))
+    return logistic(x, type(x)(0))
 
 
 @inlined

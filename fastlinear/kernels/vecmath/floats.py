@@ -139,6 +139,34 @@ def power_of_two(typingctx, n):
     return n(n), codegen
 
 
+def _rounded_and_power(x: Any, factor: Any, offset: Any) -> tuple[Any, Any]:
+    n = np.rint(exact_fma(x, factor, type(x)(0)))
+    return n, np.ldexp(type(n)(1), int(n + offset)) if n == n else n
+
+
+@intrinsic(_rounded_and_power)
+def rounded_and_power(typingctx, x, factor, offset):
+    """Return n, the integer nearest to ``x * factor``, and 2^(n + offset), a normal number.
+
+    Both are by-products of one fused multiply-add with the constant of `power_of_two`, whose sum
+    has no bits below one. ``offset`` is a constant.
+    """
+    layout = _format(x)
+    if not x == factor == offset:
+        raise TypingError(f"expected three floats of one dtype, got {x}, {factor}, {offset}")
+
+    def codegen(context, builder, signature, args):
+        value, factor, offset = args
+        shift = builder.fadd(offset, ir.Constant(value.type, 1.5 * layout.unit + layout.bias))
+        shifted = builder.fma(value, factor, shift)
+        field = builder.bitcast(shifted, layout.integer)
+        field = builder.shl(field, ir.Constant(layout.integer, layout.significand))
+        results = builder.fsub(shifted, shift), builder.bitcast(field, value.type)
+        return context.make_tuple(builder, signature.return_type, results)
+
+    return types.UniTuple(x, 2)(x, factor, offset), codegen
+
+
 @intrinsic(lambda x: type(x)(np.frexp(x)[1] - 1))
 def exponent(typingctx, x):
     """Return floor(log2 x) as a float, for a positive normal ``x``; bias + 1 for infinity."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastlinear.kernels.fma import fma
-from fastlinear.kernels.vecmath.exponential import at_most, decay
+from fastlinear.kernels.vecmath.exponential import LIFT, at_most, decay, reduced
 from fastlinear.kernels.vecmath.floats import constant, copysign, polynomial, select
 from fastlinear.kernels.vecmath.inlined import inlined
 
@@ -35,48 +35,40 @@ ERF_REST = polynomial(
     ),
 )
 
-# (a + c) Phi(-a) e^(a^2/2) in z = (a - c) / (a + c), for a on [0, 15.1] with c = 3 and [0, 39.1]
-# with c = 5: relative error 2^-30.0 and 2^-57.2 (benchmarks/minimax.py). The factor a + c takes out
-# the decay 1/a, so that the polynomial stays near one half and no terms cancel.
-CENTRE = constant(float32=3.0, float64=5.0)
-NORMAL_TAIL = polynomial(
-    float32=(
-        0.7290837,
-        -0.509332,
-        0.2300177,
-        -0.047262687,
-        -0.010462512,
-        0.0069693127,
-        0.00102475,
-        -0.0010325803,
-        -0.0002447267,
-        0.00013134052,
-        5.4493652e-05,
-    ),
+# Phi(-a) e^(a^2/2), Mills' ratio over sqrt(2 pi), is N / (sqrt(2 pi) a N + M) with M / N a quotient
+# fitted on [0, 15.1] and [0, 39.1]: relative error 2^-30.4 and 2^-57.8 (benchmarks/minimax.py). No
+# coefficient is negative, so no terms cancel; and the rounding of N, the longest, counts only as
+# far as M does, since a N stands above and below.
+ROOT_2_PI = 2.5066282746310002
+MILLS_M = polynomial(
+    float32=(1.75, 1.1065179, 0.3661896, 0.06593454, 0.0055302405),
     float64=(
-        0.769193049750063,
-        -0.6653825028900567,
-        0.4953056159699773,
-        -0.31353315667129616,
-        0.16502036617033664,
-        -0.06911863870657102,
-        0.020795066800853964,
-        -0.002993376766686671,
-        -0.000797869408183322,
-        0.000544899033190188,
-        -5.937567374203725e-05,
-        -4.976265363269892e-05,
-        1.6681037427293203e-05,
-        3.980379633951437e-06,
-        -2.768944314486089e-06,
-        -3.355246455183804e-07,
-        4.3287446784234863e-07,
-        4.086167880143183e-08,
-        -6.600728859357687e-08,
-        -8.279215333890857e-09,
-        7.94430972029121e-09,
-        1.4264927767767936e-09,
-        -3.050157872267109e-10,
+        1.75,
+        2.1678378722696285,
+        1.3731836795938295,
+        0.5646631606993685,
+        0.16370824735712727,
+        0.034445910052193496,
+        0.0052459387086827396,
+        0.0005582949187048725,
+        3.788288415695242e-05,
+        1.2636486549109034e-06,
+    ),
+)
+MILLS_N = polynomial(
+    float32=(0.875, 0.9517599, 0.49701142, 0.15027219, 0.026314383, 0.0022060452),
+    float64=(
+        0.875,
+        1.4824198155833692,
+        1.2421873678003803,
+        0.6665097983864557,
+        0.25143728115408304,
+        0.06940508572424468,
+        0.014184361262340014,
+        0.0021230528857450197,
+        0.00022373569441229484,
+        1.5113084186102082e-05,
+        5.041228760569444e-07,
     ),
 )
 
@@ -86,30 +78,24 @@ ROOT_2 = 1.4142135623730951
 
 
 @inlined
-def scaled_tail(a):
-    """Return (y, low), y + low = Phi(-a) e^(a^2/2) for 0 <= a <= FARTHEST.
-
-    That is Mills' ratio over sqrt(2 pi).
-    """
+def gaussian(a):
+    """Return (g, P) with e^(-a^2/2) = (1 + g) P LOWER for 0 <= a <= FARTHEST."""
     real = type(a)
-    sum_ = a + CENTRE(a)
-    w = real(1) / sum_
-    # What rounding took from the sum and from its reciprocal, relative to them.
-    rest = fma(w, (sum_ - CENTRE(a)) - a, fma(-w, sum_, real(1)))
-    # z = 2 a w - 1 rather than 1 - 2 c w: near a = 0 the rounding of w counts less.
-    z = fma(a + a, w, real(-1))
-    scaled = NORMAL_TAIL(fma(z + real(1), rest, z))
-    y = w * scaled
-    return y, fma(y, rest, fma(w, scaled, -y))
+    half = real(-0.5) * a
+    exponent = half * a
+    s, P, _ = reduced(exponent, real(-0.0), LIFT(a))
+    # What rounding took from the exponent.
+    rest = fma(half, a, -exponent)
+    return fma(rest, real(1) + s, s), P
 
 
 @inlined
-def gaussian(a):
-    """Return (s, n, rest) with e^(-a^2/2) = (1 + s) (1 + rest) 2^n, rest what rounding a^2 took."""
+def mills(a):
+    """Return (a N, N, D) with Phi(-a) e^(a^2/2) = N / D for 0 <= a <= FARTHEST."""
     real = type(a)
-    square = a * a
-    _, s, n = decay(real(-0.5) * square, real(-0.0))
-    return s, n, real(-0.5) * fma(a, a, -square)
+    N = MILLS_N(a)
+    aN = a * N
+    return aN, N, fma(real(ROOT_2_PI), aN, MILLS_M(a))
 
 
 @inlined
@@ -120,8 +106,8 @@ def erf(x):
     near = fma(a, ERF_REST(a * a), a)
     # erf(x) = 1 - 2 Phi(-a sqrt(2)); sqrt(2)'s rounding is too small to count in the slow factor.
     bounded = at_most(a, real(6))
-    tail, _ = scaled_tail(real(ROOT_2) * bounded)
+    _, N, D = mills(real(ROOT_2) * bounded)
     square = bounded * bounded
     e, _, _ = decay(-square, -fma(bounded, bounded, -square))
-    far = fma(real(-2) * tail, e, real(1))
+    far = fma(real(-2) * (N / D), e, real(1))
     return copysign(select(a < real(1), near, far), x)
