@@ -30,7 +30,28 @@ def shapes(dtype: type) -> list[tuple[int, int, int]]:
     awkward += [(23, m, 11) for m in around(width)] + [(s, 7, 5) for s in around(block)]
     awkward += [(9, 6, n) for n in around(block)]
     awkward += [(70, 530, 141), (150, 1030, 300), (37, 211, 53), (1, 530, 520), (4, 260, 130)]
-    return sorted(set(awkward))
+    return sorted(set(awkward + narrow(dtype) + brought(dtype)))
+
+
+def narrow(dtype: type) -> list[tuple[int, int, int]]:
+    """Return shapes with an axis so short that products are turned round, and just above."""
+    lanes = sizes.VECTOR_BYTES // np.dtype(dtype).itemsize
+    terms = sizes.NARROW_TERMS
+    few = sorted({1, lanes // 4, lanes // 4 + 1, lanes // 2, lanes // 2 + 1})
+    found = [(s, 33, n) for s in (2 * lanes - 1, 2 * lanes, 70) for n in few]
+    found += [(40, m, 70) for m in few] + [(n, 70, 40) for n in few]
+    found += [(s, 20, 2) for s in around(sizes.NARROW_ROWS)] + [(40, k, 2) for k in around(terms)]
+    return found
+
+
+def brought(dtype: type) -> list[tuple[int, int, int]]:
+    """Return shapes whose dW brings rows of dY^T to scratch: N rows, S terms, M columns."""
+    item = np.dtype(dtype).itemsize
+    group, rows = sizes.GROUP_BYTES // item, sizes.ROWS_OF_A_BYTES // item
+    strips = sizes.STRIPS_OF_ROWS * sizes.STRIP_BYTES // item
+    found = [(s, 20, group + 1) for s in around(sizes.GATHERED_TERMS)]
+    found += [(70, 20, n) for n in around(group) + around(rows)]
+    return [*found, (66, strips + 3, group + 2), (600, 300, 2 * group + 5)]
 
 
 def uniform(rng: np.random.Generator, *shape: int, dtype: type) -> np.ndarray:

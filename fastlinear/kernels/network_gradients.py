@@ -19,7 +19,8 @@ from fastlinear.kernels.borrowed import Layer, plane
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import MATRIX, Matrix, address_of, call, transposed, view
 from fastlinear.kernels.network import copy, linear
-from fastlinear.kernels.product import PLAIN, Fused, Product
+from fastlinear.kernels.packing import PLAIN, Fused
+from fastlinear.kernels.product import Product
 from fastlinear.kernels.reductions import softmax_backward_rows, softmax_rows
 from fastlinear.kernels.shared import shared
 from fastlinear.kernels.sharing import run_share

@@ -11,10 +11,10 @@ db      (9)        1    N    S    ones     dY
 dX      (14)       S    M    N    dY       W
 ======  =========  ===  ===  ===  =======  =======
 
-The loops, from the outside: 6th over strips of B's columns, 5th over blocks of the sum (and B's
-block is copied to scratch where that pays), 4th over rows of A that are brought to scratch together
-if need be, 3rd over chunks of the block, 2nd down the rows, 1st along the strip, and the tile's own
-loop over the sum.
+The loops, from the outside: 7th down the rows of A and 6th along the strips of B that share what is
+brought of A to scratch (all rows and one strip where nothing is), 5th over blocks of the sum, 4th
+over these strips (each copied to scratch where that pays), 3rd over chunks of the block, 2nd down
+the rows, 1st along the strip, and the tile's own loop over the sum.
 Whatever the path, element (i, j) is summed in the documented order.
 
 Requirements: C's columns are adjacent in memory, and so are those of V, and of the dY to be formed.
@@ -22,23 +22,22 @@ Requirements: C's columns are adjacent in memory, and so are those of V, and of 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numba import types
 
 from fastlinear.kernels import sizes
 from fastlinear.kernels.jit import compiled
-from fastlinear.kernels.memory import (
-    MATRIX,
-    Matrix,
-    address_of,
-    call,
-    itemsize,
-    moved,
-    transposed,
+from fastlinear.kernels.memory import Matrix, address_of, call, itemsize, moved
+from fastlinear.kernels.packing import (
+    FORM_A,
+    FORM_B,
+    Fused,
+    bring_rows,
+    copy_strip,
+    form_strip,
+    row_pitch,
 )
-from fastlinear.kernels.shared import shared
 from fastlinear.kernels.tile import (
     add,
     gather_operand,
@@ -56,31 +55,14 @@ from fastlinear.kernels.tile import (
 
 BLOCK = sizes.BLOCK
 TALL, LOW, ONE = sizes.ROWS
-ROWS_OF_A_BYTES = sizes.ROWS_OF_A_BYTES
+GATHERED_BYTES, GATHERED_TERMS = sizes.GATHERED_BYTES, sizes.GATHERED_TERMS
+GROUP_BYTES, ROWS_OF_A_BYTES = sizes.GROUP_BYTES, sizes.ROWS_OF_A_BYTES
+STRIPS_OF_ROWS = sizes.STRIPS_OF_ROWS
 RESIDENT_BYTES, STREAM_BYTES = sizes.RESIDENT_BYTES, sizes.STREAM_BYTES
 STREAM_ROWS, STREAM_STEPS = sizes.STREAM_ROWS, sizes.STREAM_STEPS
 STRIP_BYTES, TRANSPOSED_ROWS = sizes.STRIP_BYTES, sizes.TRANSPOSED_ROWS
 TRANSPOSED_VECTOR_BYTES = sizes.TRANSPOSED_VECTOR_BYTES
 VECTORS, VECTOR_BYTES = sizes.VECTORS, sizes.VECTOR_BYTES
-
-PLAIN, FORWARD, FORM_A, FORM_B = range(4)
-
-
-class Fused(NamedTuple):
-    """The activation's part of a product; kernels are addresses, 0 where there is none.
-
-    With ``formed`` = FORWARD, ``h`` turns the finished sums Z into C = h(Z), and ``h_prime`` writes
-    h'(Z) to V, which has the shape of C. With FORM_A or FORM_B that operand is dA and becomes
-    dZ = dA o h'(V) on its way into the product, by ``hadamard``; V has the operand's shape.
-    """
-
-    h: int
-    h_prime: int
-    hadamard: int
-    formed: int
-    V: Matrix
-    p: Any
-    q: Any
 
 
 class Product(NamedTuple):
@@ -100,8 +82,8 @@ class Product(NamedTuple):
 def product(one, task):
     """Compute a product, serially; ``one`` is a 1 of the dtype.
 
-    Scratch: a strip of B, some rows of A and a few rows of partial sums, together less than 1 MiB
-    for each thread, whatever the shape.
+    Scratch: a strip of B (512 KiB at most), some rows of A (2.1 MiB) and a few rows of partial
+    sums, together less than 3 MiB for each thread, whatever the shape.
     """
     I, J, K, A, B = task.I, task.J, task.K, task.A, task.B
     fused = task.fused
@@ -109,28 +91,32 @@ def product(one, task):
         return
     item = itemsize(one)
     direct = B.col == item or J == 1
-    form_a, form_b = fused.formed == FORM_A, fused.formed == FORM_B
     resident = K * J * item <= (
         RESIDENT_BYTES if I <= LOW or I > STREAM_ROWS else 2 * RESIDENT_BYTES
     )
     if direct:
-        copied = form_b or (I > STREAM_ROWS and not resident)
+        copied = fused.formed == FORM_B or (I > STREAM_ROWS and not resident)
     else:
         copied = I > TRANSPOSED_ROWS or B.row != item
     streamed = direct and not copied and not resident
     span = STREAM_BYTES // I // STRIP_BYTES * STRIP_BYTES if streamed else STRIP_BYTES
-    gather_a = A.row == item and A.col > ROWS_OF_A_BYTES and I > STREAM_ROWS
-    plan = Plan(span // item, STREAM_STEPS if streamed else BLOCK, direct, copied, gather_a)
+    bring_a = fused.formed == FORM_A or (A.row == item and A.col > GROUP_BYTES and I > STREAM_ROWS)
+    rows, columns = I, span // item
+    if bring_a:
+        rows = min(I, (ROWS_OF_A_BYTES if K > GATHERED_TERMS else GROUP_BYTES) // item)
+        columns *= STRIPS_OF_ROWS
+    chunk = STREAM_STEPS if streamed else BLOCK
+    plan = Plan(rows, columns, span // item, chunk, direct, copied, bring_a)
 
     panel = VECTORS * VECTOR_BYTES
     pitch = (min(span, J * item) + panel - 1) // panel * panel
     partial = I * pitch if streamed else TALL * pitch if fused.h != 0 else 0
     strip = min(K, BLOCK) * pitch if copied else 0
-    rows = ROWS_OF_A_BYTES * (min(K, BLOCK) + VECTOR_BYTES // item) if form_a or gather_a else 0
-    if partial + strip + rows == 0:
+    brought = rows * row_pitch(item, K) + GATHERED_TERMS * GATHERED_BYTES if bring_a else 0
+    if partial + strip + brought == 0:
         strips(one, task, plan, Matrix(0, pitch, item), 0, 0)
     else:
-        scratch = np.empty(VECTOR_BYTES + partial + strip + rows, np.uint8)
+        scratch = np.empty(VECTOR_BYTES + partial + strip + brought, np.uint8)
         P = (address_of(scratch) // VECTOR_BYTES + 1) * VECTOR_BYTES
         strips(one, task, plan, Matrix(P, pitch, item), P + partial, P + partial + strip)
         scratch[0] = 0  # alive until here: Numba frees an array after its last mention
@@ -139,6 +125,10 @@ def product(one, task):
 class Plan(NamedTuple):
     """How a product reads its operands."""
 
+    rows: int
+    """Rows of A that are taken together."""
+    columns: int
+    """Columns of B that are taken together: the rows of A are brought once for all of them."""
     span: int
     """Columns of a strip of B."""
     chunk: int
@@ -147,13 +137,13 @@ class Plan(NamedTuple):
     """Whether B's columns are adjacent."""
     copied: bool
     """Whether strips of B are copied to scratch, in panels of a tile's width."""
-    gather_a: bool
-    """Whether rows of A are copied to scratch, because its terms lie far apart."""
+    bring_a: bool
+    """Whether rows of A come to scratch: to be formed, or because its terms lie far apart."""
 
 
 @compiled(internal=True)
 def strips(one, task, plan, P, T, F):
-    """Walk the strips of B (6th loop), the blocks of the sum (5th) and groups of A's rows (4th).
+    """Walk rows of A and groups of strips (7th and 6th loop), blocks (5th) and strips (4th).
 
     Scratch: P holds partial sums, T and F are the addresses for a strip of B and rows of A.
     """
@@ -162,38 +152,36 @@ def strips(one, task, plan, P, T, F):
     plain = row_shape(one, VECTORS, VECTOR_BYTES, False, False)
     turned = row_shape(one, 2, TRANSPOSED_VECTOR_BYTES, False, True)
     n = width(plain)
-    rows = ROWS_OF_A_BYTES // item if fused.formed == FORM_A or plan.gather_a else I
-    for j in range(0, J, plan.span):
-        columns = min(plan.span, J - j)
-        for k in range(0, max(K, 1), BLOCK):
-            terms = min(BLOCK, K - k)
-            Bk, panel = moved(B, k, j), width(plain) * B.col
-            if plan.copied:
-                if fused.formed == FORM_B:
-                    form_strip(one, n, terms, columns, Bk, moved(fused.V, k, j), T, fused)
-                elif plan.direct:
-                    copy_strip(plain, item, terms, columns, Bk, T, n)
-                else:
-                    copy_strip(turned, item, terms, columns, Bk, T, n)
-                Bk, panel = Matrix(T, n * item, item), terms * n * item
-            last = k + BLOCK >= K
-            end = End(k > 0, bias + j * item if last and bias != 0 else 0, fused.h if last else 0)
-            for i in range(0, I, rows):
-                height = min(rows, I - i)
-                Aik, Cij, Vij = moved(A, i, k), moved(C, i, j), moved(fused.V, i, j)
-                if fused.formed == FORM_A:
-                    Aik = form_rows(one, height, terms, Aik, moved(fused.V, i, k), F, fused)
-                elif plan.gather_a:
-                    copy_strip(plain, item, terms, height, transposed(Aik), F, rows)
-                    Aik = Matrix(F, item, ROWS_OF_A_BYTES)
-                block = Block(height, columns, terms, Aik, Bk, panel, Cij, Vij)
-                if plan.direct or plan.copied:
-                    block_product(plain, one, block, P, plan.chunk, end, fused)
-                else:
-                    turned_block = Block(
-                        height, columns, terms, Aik, Bk, width(turned) * B.col, Cij, Vij
-                    )
-                    block_product(turned, one, turned_block, P, plan.chunk, end, fused)
+    for i in range(0, I, plan.rows):
+        height = min(plan.rows, I - i)
+        for first in range(0, J, plan.columns):
+            for k in range(0, max(K, 1), BLOCK):
+                terms = min(BLOCK, K - k)
+                Aik = moved(A, i, k)
+                if plan.bring_a:
+                    Aik = bring_rows(one, height, terms, Aik, moved(fused.V, i, k), F, fused)
+                for j in range(first, min(J, first + plan.columns), plan.span):
+                    columns = min(plan.span, J - j)
+                    Bk, panel = moved(B, k, j), n * B.col
+                    if plan.copied:
+                        if fused.formed == FORM_B:
+                            form_strip(one, n, terms, columns, Bk, moved(fused.V, k, j), T, fused)
+                        elif plan.direct:
+                            copy_strip(plain, item, terms, columns, Bk, T, n)
+                        else:
+                            copy_strip(turned, item, terms, columns, Bk, T, n)
+                        Bk, panel = Matrix(T, n * item, item), terms * n * item
+                    last = k + BLOCK >= K
+                    row = bias + j * item if last and bias != 0 else 0
+                    end = End(k > 0, row, fused.h if last else 0)
+                    Cij, Vij = moved(C, i, j), moved(fused.V, i, j)
+                    block = Block(height, columns, terms, Aik, Bk, panel, Cij, Vij)
+                    if plan.direct or plan.copied:
+                        block_product(plain, one, block, P, plan.chunk, end, fused, False)
+                    else:
+                        panel = width(turned) * B.col
+                        block = Block(height, columns, terms, Aik, Bk, panel, Cij, Vij)
+                        block_product(turned, one, block, P, plan.chunk, end, fused, False)
 
 
 class Block(NamedTuple):
@@ -222,39 +210,16 @@ class End(NamedTuple):
 
 
 @compiled(internal=True)
-def form_strip(one, n, K, J, dA, V, T, fused):
-    """Write K x J elements of dZ = dA o h'(V) to panels of n columns from T on."""
-    item = itemsize(one)
-    for j in range(0, J, n):
-        panel = Matrix(T + j * K * item, n * item, item)
-        piece = moved(dA, 0, j), moved(V, 0, j), panel
-        call(fused.hadamard, (one, K, min(n, J - j), *piece, fused.p, fused.q))
-
-
-@compiled(internal=True)
-def form_rows(one, I, K, dA, V, F, fused):
-    """Write I x K elements of dZ = dA o h'(V) to F, adjacent the way dA's are; return them."""
-    item = itemsize(one)
-    if dA.col == item:
-        dZ = Matrix(F, K * item + VECTOR_BYTES, item)
-        call(fused.hadamard, (one, I, K, dA, V, dZ, fused.p, fused.q))
-        return dZ
-    dZ = Matrix(F, I * item, item)
-    call(fused.hadamard, (one, K, I, transposed(dA), transposed(V), dZ, fused.p, fused.q))
-    return transposed(dZ)
-
-
-@compiled(internal=True)
-def block_product(shape, one, block, P, chunk, end, fused):
+def block_product(shape, one, block, P, chunk, end, fused, resume):
     """Compute one block: chunks of the sum (3rd loop), down the rows (2nd).
 
-    Between chunks the partial sums rest in P.
+    Between chunks the partial sums rest in P, and from there they ``resume`` if they began before.
     """
     I, J, K, A, B, panel, C, V = block
     for k in range(0, max(K, 1), chunk):
         Bk = moved(B, k, 0)
         finish = k + chunk >= K
-        step = Step(min(chunk, K - k), k > 0, finish, end.accumulate, end.bias)
+        step = Step(min(chunk, K - k), k > 0 or resume, finish, end.accumulate, end.bias)
         i = 0
         while i < I:
             Ai, Ci = moved(A, i, k), moved(C, i, 0)
@@ -335,49 +300,3 @@ def tile_product(shape, left, j, A, b, B, P, C, O, step):
         if step.bias != 0:
             tile = add(tile, load(with_rows(shape, 1), step.bias + offset, 0, left))
     store(tile, O.data + offset, O.row, left)
-
-
-@compiled(internal=True)
-def copy_strip(shape, item, K, J, B, T, n):
-    """Copy K x J elements of B to panels of n columns, each of them without gaps, from T on.
-
-    n is a multiple of the shape's width.
-    """
-    step = width(shape)
-    for j in range(0, J, step):
-        Bj = moved(B, 0, j)
-        t = T + (j // n * K * n + j % n) * item
-        left = J - j
-        if left >= step:
-            copy_panel(shape, item, K, Bj, t, n * item, step)
-        elif left * 2 > step:
-            copy_panel(narrowed(shape, 0), item, K, Bj, t, n * item, left)
-        elif left * 4 > step:
-            copy_panel(narrowed(shape, 1), item, K, Bj, t, n * item, left)
-        else:
-            copy_panel(narrowed(shape, 2), item, K, Bj, t, n * item, left)
-
-
-@compiled(internal=True)
-def copy_panel(shape, item, K, B, t, pitch, left):
-    """Copy K rows of one tile's width: rows at once where they or their columns are adjacent."""
-    n = steps(shape)
-    main = K - K % n if n == 1 or B.row == item else 0
-    b = B.data
-    for _ in range(0, main, n):
-        store(load_operand(shape, b, B.row, B.col, left), t, pitch, left)
-        b += n * B.row
-        t += n * pitch
-    for _ in range(main, K):
-        store(gather_operand(shape, b, B.col, left), t, pitch, left)
-        b += B.row
-        t += pitch
-
-
-def _argument_types(scalar: Any) -> tuple[Any, Any]:
-    fused = types.NamedTuple((types.intp,) * 4 + (MATRIX, scalar, scalar), Fused)
-    task = types.NamedTuple((types.intp,) * 3 + (MATRIX,) * 3 + (types.intp, fused), Product)
-    return scalar, task
-
-
-product_address = shared(product, _argument_types)

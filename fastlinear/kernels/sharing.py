@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 from fastlinear.kernels.jit import compiled
-from fastlinear.kernels.memory import call, itemsize, moved, transposed
-from fastlinear.kernels.product import (
-    FORM_A,
-    FORM_B,
-    FORWARD,
-    PLAIN,
-    Fused,
-    Product,
-    product_address,
-)
+from fastlinear.kernels.memory import call, itemsize
+from fastlinear.kernels.orientation import may_turn, part, product_address, turned
+from fastlinear.kernels.packing import FORWARD
 from fastlinear.kernels.sizes import COPY_ROWS, SHARE_WORK, VECTOR_BYTES
 from fastlinear.kernels.threads import thread_count
 
@@ -31,7 +24,7 @@ def run_share(one, task, t, threads):
     that is strided both ways is taken column by column.
     """
     item = itemsize(one)
-    if task.C.col != item and task.J > 1 and may_turn(item, task):
+    if task.C.col != item and task.J > 1 and fits_turned(item, task):
         task = turned(task)
     if threads == 1 and (task.C.col == item or task.J == 1):
         call(product_address(one), (one, task))
@@ -45,33 +38,10 @@ def run_share(one, task, t, threads):
 
 
 @compiled(internal=True)
-def may_turn(item, task):
-    """Return whether a product can be turned round: B's and V's columns stay adjacent."""
-    formed = task.fused.formed
-    forms_rows = formed == PLAIN or (formed == FORM_A and task.A.row == item)
-    return task.C.row == item and task.bias == 0 and forms_rows
-
-
-@compiled(internal=True)
-def turned(task):
-    """Return C^T = B^T A^T, the same sums with rows and columns exchanged."""
-    f = task.fused
-    formed = FORM_B if f.formed == FORM_A else FORM_A if f.formed == FORM_B else f.formed
-    fused = Fused(f.h, f.h_prime, f.hadamard, formed, transposed(f.V), f.p, f.q)
-    A, B, C = transposed(task.B), transposed(task.A), transposed(task.C)
-    return Product(task.J, task.I, task.K, A, B, C, 0, fused)
-
-
-@compiled(internal=True)
-def part(item, task, i, j, rows, columns):
-    """Return the product of rows i.. of A and columns j.. of B."""
-    f = task.fused
-    v_i = i if f.formed == FORM_A or f.formed == FORWARD else 0
-    v_j = j if f.formed == FORM_B or f.formed == FORWARD else 0
-    fused = Fused(f.h, f.h_prime, f.hadamard, f.formed, moved(f.V, v_i, v_j), f.p, f.q)
-    A, B, C = moved(task.A, i, 0), moved(task.B, 0, j), moved(task.C, i, j)
-    bias = task.bias + j * item if task.bias != 0 else 0
-    return Product(rows, columns, task.K, A, B, C, bias, fused)
+def fits_turned(item, task):
+    """Return whether C's rows are adjacent and no bias or h, which take rows of it, is to come."""
+    plain_end = task.bias == 0 and task.fused.formed != FORWARD
+    return task.C.row == item and plain_end and may_turn(item, task)
 
 
 @compiled(internal=True)

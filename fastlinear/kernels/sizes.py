@@ -16,11 +16,21 @@ ROWS = (6, 2, 1)
 the registers for the operand and the broadcast; 12 x 2 made LLVM spill, 8 x 3 was no faster. The
 lower ones are for what is left over; a fourth height bought nothing and cost compile time."""
 
-ROWS_OF_A_BYTES = 512
+ROWS_OF_A_BYTES = 4096
 """Rows of A that are brought to scratch together, where they have to be formed from dA and h'(V) or
-their terms lie far apart, as the bytes of one term for all of them: 256 KiB for a block, which fits
-the L2 cache beside the strip of B. A multiple of the widest tile. Bringing a tile's 6 rows together
-without gaps instead cost more than it gained: 102 GFLOP/s for 108 in dW at 512."""
+their terms lie far apart, as the bytes of one term for all of them: 2 MiB for a block, a core's
+share of the L3 cache. The tile reads it row by row, which prefetches well."""
+
+STRIPS_OF_ROWS = 16
+"""Strips of B for which these rows are brought once. For each strip anew, dW of 2048 features in
+float64 spent 18 % of its time bringing them, with 8 strips 4 %."""
+
+GROUP_BYTES = 512
+"""Rows that are brought at a time, as the bytes of one term: runs of eight cache lines."""
+
+GATHERED_TERMS = 64
+"""Terms of these rows that are brought, as they lie, before they are transposed: 36 KiB. Up to so
+many are read by the tile without being transposed."""
 
 STRIP_BYTES = 1024
 """Width of the strip of B that is copied to scratch and stays in the L2 cache (NC): with BLOCK rows
@@ -46,6 +56,13 @@ At (16, 256, 256): 21 us; 26 when it was streamed."""
 TRANSPOSED_ROWS = 4
 """Up to this many rows of A, a B whose lanes lie apart is transposed in registers on its way into
 the product; above, it is transposed once into scratch."""
+
+NARROW_ROWS = 256
+"""Rows that a product with few columns computes together when it is turned round: long enough for
+the widest tile, and their scratch fits the L1 cache."""
+
+NARROW_TERMS = 16
+"""Terms of the sum from which turning such a product round repays copying its result."""
 
 SHARE_WORK = 2**19
 """Multiply-adds that repay a thread of its own: some 9 us of work for one core, three times what a
@@ -79,6 +96,9 @@ def _vector_registers() -> tuple[int, int]:
 
 
 VECTOR_BYTES, REGISTERS = _vector_registers()
+
+GATHERED_BYTES = GROUP_BYTES + VECTOR_BYTES
+"""Bytes from one such term to the next: a power of two would crowd a few sets of the L1 cache."""
 
 VECTORS = 4 if REGISTERS == 32 else 2
 """Width of the widest register tile in vectors: 6 x 4 accumulators of 32 registers, 6 x 2 of 16."""

@@ -15,7 +15,8 @@ from numba import prange
 
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import Matrix, address_of, transposed, view
-from fastlinear.kernels.product import FORM_A, FORM_B, FORWARD, PLAIN, Fused, Product
+from fastlinear.kernels.packing import FORM_A, FORM_B, FORWARD, PLAIN, Fused
+from fastlinear.kernels.product import Product
 from fastlinear.kernels.sharing import run_share, threads_for
 
 

@@ -1,7 +1,7 @@
 """What layers check before any kernel runs: every message names what was expected and what came.
 
 Nothing is cast silently and nothing is written before its checks have passed. The first lines of
-`matrix` are the fast path of every call; all that explains a mistake comes after them.
+`array` and `matrix` are the fast path of every call; all that explains a mistake comes after them.
 """
 
 from __future__ import annotations
@@ -53,8 +53,10 @@ def one_of(name: str, value: Any, choices: Iterable[str], hint: str = "") -> str
 
 def array(name: str, value: Any, dtype: np.dtype[Any] | None = None) -> Array:
     """Return ``value`` as a plain ndarray of ``dtype`` (None: float32 or float64); never a cast."""
-    if type(value) is np.ndarray and value.dtype is dtype:
-        return value
+    if type(value) is np.ndarray:
+        kind = value.dtype
+        if kind is dtype or (dtype is None and (kind is FLOATS[0] or kind is FLOATS[1])):
+            return value
     if not isinstance(value, np.ndarray) or isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name}: expected a NumPy array, got {type(value).__name__}")
     if dtype is None and value.dtype not in FLOATS:

@@ -78,8 +78,8 @@ class Linear(Module):
         """Take ``params`` as this layer's own and make room for their gradients."""
         self._params = params
         self._grads = Arrays({name: np.zeros_like(a) for name, a in params.items()})
-        self._W = params["weight"]
-        self._b = params.get("bias")
+        self._W, self._dW = params["weight"], self._grads["weight"]
+        self._b, self._db = params.get("bias"), self._grads.get("bias")
 
     @property
     def params(self) -> Arrays:
@@ -187,8 +187,7 @@ class Linear(Module):
         if input_grad:
             read = () if out is None else (dY, *self._kept_arrays(), *self._arrays())
             dX = checks.output(out, x_shape, self.dtype, read)
-        grads = self._grads
-        dW, db = grads["weight"], grads.get("bias")
+        dW, db = self._dW, self._db
         if accumulate:
             dW = np.empty_like(dW)
             db = None if db is None else np.empty_like(db)
@@ -203,9 +202,9 @@ class Linear(Module):
             db,
         )
         if accumulate:
-            updates.add(updates.flat(grads["weight"]), updates.flat(dW))
-            if db is not None:
-                updates.add(grads["bias"], db)
+            updates.add(updates.flat(self._dW), updates.flat(dW))
+            if db is not None and self._db is not None:
+                updates.add(self._db, db)
         return None if dX is None else checks.deliver(dX, out)
 
     def astype(self, dtype: DTypeLike) -> Linear:
@@ -249,7 +248,7 @@ class Linear(Module):
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        for name in ("_kernels", "_grads", "_W", "_b"):
+        for name in ("_kernels", "_grads", "_W", "_dW", "_b", "_db"):
             del state[name]
         return state
 

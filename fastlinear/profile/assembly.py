@@ -19,7 +19,7 @@ from fastlinear import kernels
 from fastlinear.kernels import elementwise
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import MATRIX
-from fastlinear.kernels.product import product
+from fastlinear.kernels.orientation import oriented_product as product
 
 READABLE = platform.machine().lower() in ("x86_64", "amd64")
 """Whether this machine's code is of the kind that can be read here."""

@@ -1,0 +1,112 @@
+"""Which way round a product is computed: C = A B, or C^T = B^T A^T, the same sums.
+
+Tiles lay their vectors along the columns of C. Where C has but a few, most lanes would idle, and
+the product is turned round: its result goes to scratch, a few long rows, and from there to C.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import types
+
+from fastlinear.kernels.jit import compiled
+from fastlinear.kernels.memory import MATRIX, Matrix, address_of, itemsize, moved, transposed
+from fastlinear.kernels.packing import FORM_A, FORM_B, FORWARD, PLAIN, Fused, copy_strip
+from fastlinear.kernels.product import Block, End, Product, block_product, product
+from fastlinear.kernels.shared import shared
+from fastlinear.kernels.sizes import (
+    NARROW_ROWS,
+    NARROW_TERMS,
+    TRANSPOSED_VECTOR_BYTES,
+    VECTOR_BYTES,
+    VECTORS,
+)
+from fastlinear.kernels.tile import row_shape, width
+
+
+@compiled(internal=True)
+def oriented_product(one, task):
+    """Compute a product, serially, the way round that fills more lanes."""
+    if is_narrow(one, task):
+        narrow_product(one, task)
+    else:
+        product(one, task)
+
+
+@compiled(internal=True)
+def is_narrow(one, task):
+    """Return whether C has so few columns that turning the product round pays for two copies.
+
+    A tile takes a cycle for a row of it and a term, however few its lanes; turned round, a lane's
+    share of one, and about a third of a cycle more where A has to be transposed for it.
+    """
+    item = itemsize(one)
+    lanes = VECTOR_BYTES // item
+    few = task.J * (2 if task.A.row == item else 4) <= lanes
+    return few and task.K >= NARROW_TERMS and 2 * lanes <= task.I and may_turn(item, task)
+
+
+@compiled(internal=True)
+def narrow_product(one, task):
+    """Compute C^T = B^T A^T for some rows of C at a time, then end them as rows: bias, h and h'."""
+    item = itemsize(one)
+    plain = row_shape(one, VECTORS, VECTOR_BYTES, False, False)
+    across = row_shape(one, 2, TRANSPOSED_VECTOR_BYTES, False, True)
+    n = width(across)
+    pitch = NARROW_ROWS * item
+    scratch = np.empty(VECTOR_BYTES + task.J * pitch + NARROW_ROWS * n * item, np.uint8)
+    T = (address_of(scratch) // VECTOR_BYTES + 1) * VECTOR_BYTES
+    P = T + task.J * pitch
+    for i in range(0, task.I, NARROW_ROWS):
+        piece = part(item, task, i, 0, min(NARROW_ROWS, task.I - i), task.J)
+        I, J, K, A, B, C, bias, f = piece
+        t = turned(piece)
+        formed = PLAIN if f.formed == FORWARD else t.fused.formed
+        sums = Fused(0, 0, f.hadamard, formed, t.fused.V, f.p, f.q)
+        product(one, Product(J, I, K, t.A, t.B, Matrix(T, pitch, item), 0, sums))
+        copy_strip(across, item, I, J, Matrix(T, item, pitch), P, n)
+        rows = Block(I, J, 0, A, B, 0, C, f.V)
+        block_product(
+            plain, one, rows, Matrix(P, n * item, item), 1, End(False, bias, f.h), f, True
+        )
+    scratch[0] = 0  # alive until here: Numba frees an array after its last mention
+
+
+@compiled(internal=True)
+def may_turn(item, task):
+    """Return whether an operand that is to be formed has adjacent columns both ways round."""
+    formed = task.fused.formed
+    return formed != FORM_A or task.A.row == item
+
+
+@compiled(internal=True)
+def turned(task):
+    """Return C^T = B^T A^T, the same sums with rows and columns exchanged."""
+    f = task.fused
+    formed = FORM_B if f.formed == FORM_A else FORM_A if f.formed == FORM_B else f.formed
+    fused = Fused(f.h, f.h_prime, f.hadamard, formed, transposed(f.V), f.p, f.q)
+    A, B, C = transposed(task.B), transposed(task.A), transposed(task.C)
+    return Product(task.J, task.I, task.K, A, B, C, 0, fused)
+
+
+@compiled(internal=True)
+def part(item, task, i, j, rows, columns):
+    """Return the product of rows i.. of A and columns j.. of B."""
+    f = task.fused
+    v_i = i if f.formed == FORM_A or f.formed == FORWARD else 0
+    v_j = j if f.formed == FORM_B or f.formed == FORWARD else 0
+    fused = Fused(f.h, f.h_prime, f.hadamard, f.formed, moved(f.V, v_i, v_j), f.p, f.q)
+    A, B, C = moved(task.A, i, 0), moved(task.B, 0, j), moved(task.C, i, j)
+    bias = task.bias + j * item if task.bias != 0 else 0
+    return Product(rows, columns, task.K, A, B, C, bias, fused)
+
+
+def _argument_types(scalar: Any) -> tuple[Any, Any]:
+    fused = types.NamedTuple((types.intp,) * 4 + (MATRIX, scalar, scalar), Fused)
+    task = types.NamedTuple((types.intp,) * 3 + (MATRIX,) * 3 + (types.intp, fused), Product)
+    return scalar, task
+
+
+product_address = shared(oriented_product, _argument_types)

@@ -1,0 +1,134 @@
+"""Bringing operands to scratch (packing): copied, transposed, or formed from dA and h'(V).
+
+What is brought lies without gaps in the order in which the register tile reads it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from fastlinear.kernels import sizes
+from fastlinear.kernels.jit import compiled
+from fastlinear.kernels.memory import Matrix, call, itemsize, moved, transposed
+from fastlinear.kernels.tile import (
+    gather_operand,
+    load_operand,
+    narrowed,
+    row_shape,
+    steps,
+    store,
+    width,
+)
+
+BLOCK = sizes.BLOCK
+GATHERED_BYTES, GATHERED_TERMS = sizes.GATHERED_BYTES, sizes.GATHERED_TERMS
+GROUP_BYTES, VECTOR_BYTES, VECTORS = sizes.GROUP_BYTES, sizes.VECTOR_BYTES, sizes.VECTORS
+TRANSPOSED_VECTOR_BYTES = sizes.TRANSPOSED_VECTOR_BYTES
+
+PLAIN, FORWARD, FORM_A, FORM_B = range(4)
+
+
+class Fused(NamedTuple):
+    """The activation's part of a product; kernels are addresses, 0 where there is none.
+
+    With ``formed`` = FORWARD, ``h`` turns the finished sums Z into C = h(Z), and ``h_prime`` writes
+    h'(Z) to V, which has the shape of C. With FORM_A or FORM_B that operand is dA and becomes
+    dZ = dA o h'(V) on its way into the product, by ``hadamard``; V has the operand's shape.
+    """
+
+    h: int
+    h_prime: int
+    hadamard: int
+    formed: int
+    V: Matrix
+    p: Any
+    q: Any
+
+
+@compiled(internal=True)
+def copy_strip(shape, item, K, J, B, T, n):
+    """Copy K x J elements of B to panels of n columns, each of them without gaps, from T on.
+
+    n is a multiple of the shape's width, or at least J.
+    """
+    step = width(shape)
+    for j in range(0, J, step):
+        Bj = moved(B, 0, j)
+        t = T + (j // n * K * n + j % n) * item
+        left = J - j
+        if left >= step:
+            copy_panel(shape, item, K, Bj, t, n * item, step)
+        elif left * 2 > step:
+            copy_panel(narrowed(shape, 0), item, K, Bj, t, n * item, left)
+        elif left * 4 > step:
+            copy_panel(narrowed(shape, 1), item, K, Bj, t, n * item, left)
+        else:
+            copy_panel(narrowed(shape, 2), item, K, Bj, t, n * item, left)
+
+
+@compiled(internal=True)
+def copy_panel(shape, item, K, B, t, pitch, left):
+    """Copy K rows of one tile's width: rows at once where they or their columns are adjacent."""
+    n = steps(shape)
+    main = K - K % n if n == 1 or B.row == item else 0
+    b = B.data
+    for _ in range(0, main, n):
+        store(load_operand(shape, b, B.row, B.col, left), t, pitch, left)
+        b += n * B.row
+        t += n * pitch
+    for _ in range(main, K):
+        store(gather_operand(shape, b, B.col, left), t, pitch, left)
+        b += B.row
+        t += pitch
+
+
+@compiled(internal=True)
+def form_strip(one, n, K, J, dA, V, T, fused):
+    """Write K x J elements of dZ = dA o h'(V) to panels of n columns from T on."""
+    item = itemsize(one)
+    for j in range(0, J, n):
+        panel = Matrix(T + j * K * item, n * item, item)
+        piece = moved(dA, 0, j), moved(V, 0, j), panel
+        call(fused.hadamard, (one, K, min(n, J - j), *piece, fused.p, fused.q))
+
+
+@compiled(internal=True)
+def row_pitch(item, K):
+    """Return bytes from one row of A in scratch to the next: an odd number of vectors.
+
+    Any power of two in it would send the rows of a tile to the same few sets of the L1 cache.
+    """
+    return (min(K, BLOCK) * item // VECTOR_BYTES + 1 | 1) * VECTOR_BYTES
+
+
+@compiled(internal=True)
+def bring_rows(one, I, K, A, V, F, fused):
+    """Write I x K elements of A, or of dZ = A o h'(V) if that is to be formed, to F; return them.
+
+    Where A's rows are adjacent in memory instead of its columns, some terms at a time come to a
+    small scratch and are transposed from there, for the tile to read along rows.
+    """
+    item = itemsize(one)
+    pitch = row_pitch(item, K)
+    rows = Matrix(F, pitch, item)
+    if A.col == item:
+        call(fused.hadamard, (one, I, K, A, V, rows, fused.p, fused.q))
+        return rows
+    plain = row_shape(one, VECTORS, VECTOR_BYTES, False, False)
+    across = row_shape(one, 2, TRANSPOSED_VECTOR_BYTES, False, True)
+    piece = Matrix(F + I * pitch, GATHERED_BYTES, item)
+    group = GROUP_BYTES // item
+    for i in range(0, I, group):
+        height = min(group, I - i)
+        for k in range(0, K, GATHERED_TERMS):
+            terms = min(GATHERED_TERMS, K - k)
+            Ak, Vk = transposed(moved(A, i, k)), transposed(moved(V, i, k))
+            if fused.formed == FORM_A:
+                call(fused.hadamard, (one, terms, height, Ak, Vk, piece, fused.p, fused.q))
+            else:
+                copy_strip(plain, item, terms, height, Ak, piece.data, GATHERED_BYTES // item)
+            if K <= GATHERED_TERMS:
+                return transposed(piece)
+            t = moved(rows, i, k).data
+            copy_strip(across, item, height, terms, transposed(piece), t, pitch // item)
+    return rows
