@@ -30,6 +30,8 @@ def shapes(dtype: type) -> list[tuple[int, int, int]]:
     awkward += [(23, m, 11) for m in around(width)] + [(s, 7, 5) for s in around(block)]
     awkward += [(9, 6, n) for n in around(block)]
     awkward += [(70, 530, 141), (150, 1030, 300), (37, 211, 53), (1, 530, 520), (4, 260, 130)]
+    for k in around(sizes.ABREAST * block):
+        awkward += [(1, k, 9), (1, 20, k), (70, k, 1)]
     return sorted(set(awkward + narrow(dtype) + brought(dtype)))
 
 

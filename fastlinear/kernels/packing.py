@@ -20,7 +20,6 @@ from fastlinear.kernels.tile import (
     width,
 )
 
-BLOCK = sizes.BLOCK
 GATHERED_BYTES, GATHERED_TERMS = sizes.GATHERED_BYTES, sizes.GATHERED_TERMS
 GROUP_BYTES, VECTOR_BYTES, VECTORS = sizes.GROUP_BYTES, sizes.VECTOR_BYTES, sizes.VECTORS
 TRANSPOSED_VECTOR_BYTES = sizes.TRANSPOSED_VECTOR_BYTES
@@ -98,7 +97,7 @@ def row_pitch(item, K):
 
     Any power of two in it would send the rows of a tile to the same few sets of the L1 cache.
     """
-    return (min(K, BLOCK) * item // VECTOR_BYTES + 1 | 1) * VECTOR_BYTES
+    return (K * item // VECTOR_BYTES + 1 | 1) * VECTOR_BYTES
 
 
 @compiled(internal=True)

@@ -27,6 +27,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastlinear.kernels import sizes
+from fastlinear.kernels.abreast import row_abreast
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import Matrix, address_of, call, itemsize, moved
 from fastlinear.kernels.packing import (
@@ -53,7 +54,7 @@ from fastlinear.kernels.tile import (
     zeros,
 )
 
-BLOCK = sizes.BLOCK
+ABREAST, BLOCK = sizes.ABREAST, sizes.BLOCK
 TALL, LOW, ONE = sizes.ROWS
 GATHERED_BYTES, GATHERED_TERMS = sizes.GATHERED_BYTES, sizes.GATHERED_TERMS
 GROUP_BYTES, ROWS_OF_A_BYTES = sizes.GROUP_BYTES, sizes.ROWS_OF_A_BYTES
@@ -99,6 +100,10 @@ def product(one, task):
     else:
         copied = I > TRANSPOSED_ROWS or B.row != item
     streamed = direct and not copied and not resident
+    abreast = not direct and not copied and I == 1 and K >= ABREAST * BLOCK and A.col == item
+    block = BLOCK
+    if abreast:  # from end to end, as memory lies, unless A's row must be formed in scratch
+        block = ABREAST * BLOCK if fused.formed == FORM_A else K
     span = STREAM_BYTES // I // STRIP_BYTES * STRIP_BYTES if streamed else STRIP_BYTES
     bring_a = fused.formed == FORM_A or (A.row == item and A.col > GROUP_BYTES and I > STREAM_ROWS)
     rows, columns = I, span // item
@@ -106,13 +111,15 @@ def product(one, task):
         rows = min(I, (ROWS_OF_A_BYTES if K > GATHERED_TERMS else GROUP_BYTES) // item)
         columns *= STRIPS_OF_ROWS
     chunk = STREAM_STEPS if streamed else BLOCK
-    plan = Plan(rows, columns, span // item, chunk, direct, copied, bring_a)
+    plan = Plan(rows, columns, span // item, chunk, direct, copied, bring_a, block)
 
     panel = VECTORS * VECTOR_BYTES
     pitch = (min(span, J * item) + panel - 1) // panel * panel
     partial = I * pitch if streamed else TALL * pitch if fused.h != 0 else 0
     strip = min(K, BLOCK) * pitch if copied else 0
-    brought = rows * row_pitch(item, K) + GATHERED_TERMS * GATHERED_BYTES if bring_a else 0
+    brought = 0
+    if bring_a:
+        brought = rows * row_pitch(item, min(K, block)) + GATHERED_TERMS * GATHERED_BYTES
     if partial + strip + brought == 0:
         strips(one, task, plan, Matrix(0, pitch, item), 0, 0)
     else:
@@ -139,6 +146,8 @@ class Plan(NamedTuple):
     """Whether strips of B are copied to scratch, in panels of a tile's width."""
     bring_a: bool
     """Whether rows of A come to scratch: to be formed, or because its terms lie far apart."""
+    block: int
+    """Terms of the sum that are taken together: one block, or several that go abreast."""
 
 
 @compiled(internal=True)
@@ -155,8 +164,8 @@ def strips(one, task, plan, P, T, F):
     for i in range(0, I, plan.rows):
         height = min(plan.rows, I - i)
         for first in range(0, J, plan.columns):
-            for k in range(0, max(K, 1), BLOCK):
-                terms = min(BLOCK, K - k)
+            for k in range(0, max(K, 1), plan.block):
+                terms = min(plan.block, K - k)
                 Aik = moved(A, i, k)
                 if plan.bring_a:
                     Aik = bring_rows(one, height, terms, Aik, moved(fused.V, i, k), F, fused)
@@ -171,13 +180,17 @@ def strips(one, task, plan, P, T, F):
                         else:
                             copy_strip(turned, item, terms, columns, Bk, T, n)
                         Bk, panel = Matrix(T, n * item, item), terms * n * item
-                    last = k + BLOCK >= K
+                    last = k + plan.block >= K
                     row = bias + j * item if last and bias != 0 else 0
                     end = End(k > 0, row, fused.h if last else 0)
                     Cij, Vij = moved(C, i, j), moved(fused.V, i, j)
                     block = Block(height, columns, terms, Aik, Bk, panel, Cij, Vij)
                     if plan.direct or plan.copied:
                         block_product(plain, one, block, P, plan.chunk, end, fused, False)
+                    elif plan.block > BLOCK:
+                        Oij = P if end.h != 0 else Cij
+                        row_abreast(one, columns, terms, Aik, Bk, Cij, Oij, end)
+                        activate(one, 1, columns, P, Cij, Vij, end, fused)
                     else:
                         panel = width(turned) * B.col
                         block = Block(height, columns, terms, Aik, Bk, panel, Cij, Vij)
@@ -235,11 +248,18 @@ def block_product(shape, one, block, P, chunk, end, fused, resume):
             else:
                 rows = ONE
                 row_of_tiles(with_rows(shape, ONE), J, Ai, Bk, panel, Pi, Ci, Oi, step)
-            if end.h != 0 and finish:
-                call(end.h, (one, rows, J, Pi, Ci, fused.p, fused.q))
-                if fused.h_prime != 0:
-                    call(fused.h_prime, (one, rows, J, Pi, moved(V, i, 0), fused.p, fused.q))
+            if finish:
+                activate(one, rows, J, Pi, Ci, moved(V, i, 0), end, fused)
             i += rows
+
+
+@compiled(internal=True)
+def activate(one, I, J, P, C, V, end, fused):
+    """C = h(P), and V = h'(P) where it is wanted; nothing without h."""
+    if end.h != 0:
+        call(end.h, (one, I, J, P, C, fused.p, fused.q))
+        if fused.h_prime != 0:
+            call(fused.h_prime, (one, I, J, P, V, fused.p, fused.q))
 
 
 class Step(NamedTuple):

@@ -11,6 +11,10 @@ BLOCK = 512
 machine, never tuned per machine. 512 rows of a 1 KiB wide strip of B are half of a 1 MiB L2, and
 512 steps are enough to hide reading and writing the register tile once."""
 
+ABREAST = 2
+"""Blocks of the sum that go side by side where there is one row and lanes lie apart; the figures
+are in `abreast`."""
+
 ROWS = (6, 2, 1)
 """Heights of the register tile (MR), tallest first. 6 rows of the widest tile leave a quarter of
 the registers for the operand and the broadcast; 12 x 2 made LLVM spill, 8 x 3 was no faster. The

@@ -270,6 +270,51 @@ def rank_update(typingctx, tile, operand, A, a_i, a_k):
     return tile(tile, operand, A, a_i, a_k), codegen
 
 
+@intrinsic
+def blocks_update(typingctx, tile, address, block, lane_stride, left, A, a_k):
+    """Return the tile after the next ``steps`` terms, each of its rows being a block of one sum.
+
+    Row r gains A[r, k] B_r[k, j] for each k in order, with A[r, k] at A + r block + k a_k and B_r
+    at address + r block, lanes ``lane_stride`` bytes apart: as many independent chains of fma as
+    there are blocks, over few rows of memory.
+    """
+
+    def codegen(context, builder, signature, args):
+        value, address, block, lane_stride, left, A, a_k = args
+        row = tile.with_rows(1)
+        for r in range(tile.rows):
+            columns = _load_transposed(builder, row, address, lane_stride, left)
+            at = A
+            for k in range(tile.steps):
+                scalar = builder.load(_pointer(builder, tile.scalar, at))
+                factor = _splat(builder, tile.vector, scalar)
+                for v in range(tile.vectors):
+                    i = r * tile.vectors + v
+                    term = columns[k * tile.vectors + v]
+                    total = _fma(builder, tile, factor, term, builder.extract_value(value, i))
+                    value = builder.insert_value(value, total, i)
+                at = builder.add(at, a_k)
+            address, A = builder.add(address, block), builder.add(A, block)
+        return value
+
+    return tile(tile, address, block, lane_stride, left, A, a_k), codegen
+
+
+@intrinsic(prefer_literal=True)
+def row(typingctx, tile, r):
+    """Return row r of a tile, r a constant."""
+    result = tile.with_rows(1)
+
+    def codegen(context, builder, signature, args):
+        value = ir.Constant(context.get_value_type(result), ir.Undefined)
+        for v in range(tile.vectors):
+            element = builder.extract_value(args[0], r.literal_value * tile.vectors + v)
+            value = builder.insert_value(value, element, v)
+        return value
+
+    return result(tile, r), codegen
+
+
 # ---- what they are made of ------------------------------------------------------------------
 
 

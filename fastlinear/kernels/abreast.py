@@ -1,0 +1,103 @@
+"""One row of A times a B whose lanes lie apart in memory: two blocks of the sum go abreast.
+
+A tile of one row is a single chain of fma, each waiting for the one before. More rows of memory
+make more chains, but where they lie a power of two apart they crowd a few sets of the cache: 16 of
+them took 250 us at (1, 1024, 1024). Blocks of the sum are independent of each other too, and two of
+them over 8 rows of memory took 88 us. Four were no better: 123 us at (1, 2048, 300), for 57.
+"""
+
+from __future__ import annotations
+
+from fastlinear.kernels import sizes
+from fastlinear.kernels.jit import compiled
+from fastlinear.kernels.memory import itemsize, moved
+from fastlinear.kernels.tile import (
+    add,
+    blocks_update,
+    gather_operand,
+    load,
+    load_operand,
+    narrowed,
+    rank_update,
+    row,
+    row_shape,
+    steps,
+    store,
+    width,
+    with_rows,
+    zeros,
+)
+
+ABREAST, BLOCK = sizes.ABREAST, sizes.BLOCK
+TRANSPOSED_VECTOR_BYTES = sizes.TRANSPOSED_VECTOR_BYTES
+
+
+@compiled(internal=True)
+def row_abreast(one, J, K, A, B, C, O, end):
+    """Add K terms to the J sums of C, if they have begun, and write them to O; A is (1, K).
+
+    A's terms are adjacent, and so are B's rows.
+    """
+    shape = row_shape(one, 1, TRANSPOSED_VECTOR_BYTES, False, True)
+    n, item = width(shape), itemsize(one)
+    main = J - J % n
+    for j in range(0, main, n):
+        sums_abreast(shape, item, n, K, A, moved(B, 0, j), j * item, C, O, end)
+    if main < J:
+        tail = narrowed(shape, 0)
+        sums_abreast(tail, item, J - main, K, A, moved(B, 0, main), main * item, C, O, end)
+
+
+@compiled(internal=True, inline=True)
+def sums_abreast(shape, item, left, K, A, B, offset, C, O, end):
+    """Sum ``left`` columns: two blocks at a time, and what is left one by one."""
+    begun = end.accumulate
+    total = load(shape, C.data + offset, 0, left) if begun else zeros(shape)
+    k = 0
+    while K - k >= ABREAST * BLOCK:
+        two = blocks(with_rows(shape, ABREAST), item, left, moved(A, 0, k), moved(B, k, 0))
+        total = add(total, row(two, 0)) if begun else row(two, 0)
+        total = add(total, row(two, 1))
+        begun = True
+        k += ABREAST * BLOCK
+    while k < K:
+        terms = min(BLOCK, K - k)
+        last = block(shape, left, terms, moved(A, 0, k), moved(B, k, 0))
+        total = add(total, last) if begun else last
+        begun = True
+        k += terms
+    if end.bias != 0:
+        total = add(total, load(shape, end.bias + offset, 0, left))
+    store(total, O.data + offset, 0, left)
+
+
+@compiled(internal=True, inline=True)
+def blocks(shape, item, left, A, B):
+    """Sum as many whole blocks as the shape has rows.
+
+    Strides that are constants are spelled as such: in registers they would leave too few for the
+    addresses of the lanes.
+    """
+    n, a, b = steps(shape), A.data, B.data
+    tile = zeros(shape)
+    for _ in range(BLOCK // n):
+        tile = blocks_update(tile, b, BLOCK * item, B.col, left, a, item)
+        a += n * item
+        b += n * item
+    return tile
+
+
+@compiled(internal=True, inline=True)
+def block(shape, left, K, A, B):
+    """Sum one block of K terms."""
+    n, a, b = steps(shape), A.data, B.data
+    tile = zeros(shape)
+    for _ in range(K // n):
+        tile = rank_update(tile, load_operand(shape, b, B.row, B.col, left), a, 0, A.col)
+        a += n * A.col
+        b += n * B.row
+    for _ in range(K % n):
+        tile = rank_update(tile, gather_operand(shape, b, B.col, left), a, 0, A.col)
+        a += A.col
+        b += B.row
+    return tile
