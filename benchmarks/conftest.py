@@ -3,14 +3,17 @@
 ::
 
     pytest benchmarks --benchmark-only --benchmark-group-by=group --benchmark-json=results.json
-    pytest benchmarks --benchmark-only -k "Y and 512x512x512" --threads 2
+    pytest benchmarks --benchmark-only -k "dW-512x512x512" --threads 2
+    pytest benchmarks --benchmark-disable -m quick  # a small case of each kind: whether all works
 
-``extra_info`` holds the rate, its share of the FMA peak measured in the same run, and the threads.
+``extra_info`` holds the rate, its share of the FMA peak measured in the same run, the threads, and
+how many sets of arrays took turns: see `rotation`.
 """
 
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from functools import cache
 from itertools import cycle
@@ -20,8 +23,6 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # `cases`, whatever the import mode
 
-LOOPS_WORK = 2**27  # multiply-adds above which the plain loops take too long to be timed
-
 
 def pytest_addoption(parser):
     group = parser.getgroup("fastlinear")
@@ -29,7 +30,8 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    """Set the number of threads of whatever is imported from now on."""
+    """Set the number of threads of whatever is imported from now on; register the marker."""
+    config.addinivalue_line("markers", "quick: one of the few cases that show that all works")
     from fastlinear.profile.environment import environment
 
     variables = environment(config.getoption("--threads"))
@@ -41,6 +43,7 @@ def pytest_benchmark_update_machine_info(config, machine_info):
     from fastlinear.cli.info import facts
 
     machine_info["fastlinear"] = list(facts())
+    machine_info["command"] = shlex.join(["pytest", *config.invocation_params.args])
 
 
 @pytest.fixture(scope="session")
@@ -77,20 +80,25 @@ def contestants(threads):
 @pytest.fixture
 def run(benchmark, threads, peak, contestants):
     """Benchmark a contestant on a case."""
+    from fastlinear.profile.contestants import takes_too_long
 
     def measure(case, name):
         contestant = contestants(name)
         if contestant is None:
             pytest.skip(f"{name} is not installed")
-        if name == "loops" and case.flops > 2 * LOOPS_WORK:
+        if takes_too_long(name, case):
             pytest.skip("the plain loops take too long here")
-        call = rotating(contestant, case, threads)
-        if call is None:
+        calls = rotation(contestant, case, threads)
+        if not calls:
             pytest.skip(f"{name} takes no part")
         benchmark.group = f"{case.quantity} {case.label} {case.dtype}"
-        benchmark.extra_info.update(case._asdict(), contestant=name, threads=threads)
-        call()  # whatever compiles, compiles here
-        benchmark(call)
+        benchmark.extra_info.update(
+            case._asdict(), contestant=name, threads=threads, rotation=len(calls)
+        )
+        for call in calls:
+            call()  # whatever compiles, compiles here
+        following = cycle(calls)
+        benchmark(calls[0] if len(calls) == 1 else lambda: next(following)())
         if benchmark.stats is not None:  # it is with --benchmark-disable
             seconds = benchmark.stats.stats.median
             benchmark.extra_info.update(
@@ -103,23 +111,21 @@ def run(benchmark, threads, peak, contestants):
     return measure
 
 
-def rotating(contestant, case, threads):
-    """Return what to call, or None.
+def rotation(contestant, case, threads):
+    """Return what to call in turn, each call with arrays of its own; nothing for an absentee.
 
-    Element-wise cases that do not fit the L2 caches get new inputs each time, as they do in a
-    network, so many of them that none comes from a cache. The weights of a layer stay the same
-    from call to call, so the other cases repeat.
+    A network meets new activations and gradients in every step. Those that fit the cores' own
+    caches are still there when the next layer reads them, as in a repeated run. Larger ones are
+    not, but a repeated run would find them in the last-level cache. That decides the time of db and
+    of the activations; so these get new arrays in every call, of which the caches hold none any
+    more. The products repeat: where reading bounds them, with few samples, it is the reading of the
+    weights, which are the same from call to call.
     """
     from fastlinear.profile.bandwidth import cache_sizes
-    from fastlinear.profile.cases import Data
+    from fastlinear.profile.cases import STREAMS, Data
 
     *_, (_, private, _), (_, last, _) = cache_sizes()
-    large = case.elementwise and case.bytes > private * threads
-    copies = -(-2 * last // case.bytes) if large else 1
+    rotate = case.quantity in STREAMS and case.bytes > private * threads
+    copies = -(-2 * last // case.bytes) if rotate else 1
     runs = [contestant.prepare(case, Data(case, seed)) for seed in range(copies)]
-    if runs[0] is None:
-        return None
-    if copies == 1:
-        return runs[0].call
-    calls = cycle([run.call for run in runs])
-    return lambda: next(calls)()
+    return [run.call for run in runs if run is not None]

@@ -1,4 +1,4 @@
-"""Turn the benchmark suite's JSON into a picture and the README's table of results.
+"""Turn the benchmark suite's JSON into pictures and the README's table of results.
 
 ::
 
@@ -19,6 +19,8 @@ from pathlib import Path
 from statistics import geometric_mean
 from typing import Any, NamedTuple
 
+from fastlinear.profile.cases import STREAMS
+
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 OURS = "tiled"
 ORDER = ("Y", "dW", "db", "dX", "step", "predict", "activation", "activation step")
@@ -32,13 +34,23 @@ class Row(NamedTuple):
     label: str
     dtype: str
     seconds: float
-    gflops: float
-    gbytes: float
     peak: float
-    share: float
+    """FMA peak in GFLOP/s."""
+    rotation: int
+    """How many sets of arrays took turns."""
     rates: dict[str, float]
-    """GFLOP/s of everyone."""
+    """GFLOP/s of everyone; GB/s of what is nothing but reading and writing."""
     ratios: dict[str, float]
+
+    @property
+    def shape(self) -> str:
+        """Return the label without an activation."""
+        return self.label.split()[0]
+
+    @property
+    def title(self) -> str:
+        """Return the quantity, with the activation where there is one."""
+        return " ".join([self.quantity, *self.label.split()[1:]])
 
 
 def rows(results: dict[str, Any]) -> list[Row]:
@@ -58,22 +70,21 @@ def row(group: dict[str, Any]) -> Row:
     info = group[OURS]["extra_info"]
     seconds = {name: result["stats"]["median"] for name, result in group.items()}
     quantity, rest = info["quantity"], group[OURS]["group"].removeprefix(info["quantity"])
+    rate = "gbytes_per_second" if quantity in STREAMS else "gflops"
     return Row(
         quantity,
         rest.removesuffix(info["dtype"]).strip(),
         info["dtype"],
         seconds[OURS],
-        info["gflops"],
-        info["gbytes_per_second"],
         info["peak_gflops"],
-        info["share_of_peak"],
-        {name: result["extra_info"]["gflops"] for name, result in group.items()},
+        info["rotation"],
+        {name: result["extra_info"][rate] for name, result in group.items()},
         {name: seconds[name] / seconds[OURS] for name in OTHERS if name in seconds},
     )
 
 
 def machine(results: dict[str, Any]) -> str:
-    """Say where, with what and how the numbers were measured."""
+    """Say where and with what the numbers were measured."""
     facts = results["machine_info"]["fastlinear"]
     shown = [value for name, value in facts if name == "CPU"]
     shown += [f"{name} {value}" for name, value in facts if name in ("numpy", "numba")]
@@ -90,31 +101,37 @@ def table(results: dict[str, Any], found: Sequence[Row]) -> Iterator[str]:
     """Yield the lines of the table in Markdown, one section for each dtype and quantity."""
     yield f"Measured on: {machine(results)}."
     yield ""
-    yield "To reproduce: `pytest benchmarks --benchmark-only --benchmark-json=results.json`, then"
-    yield "`python benchmarks/report.py results.json --readme README.md`."
+    yield f"To reproduce: `{results['machine_info']['command']}`, then"
+    yield "`python benchmarks/report.py FILE --readme README.md` with the JSON file it wrote."
     yield ""
     yield (
         "The last columns: how many times longer the others take (**bold**: they are faster). "
-        "`mean` is the geometric mean."
+        "`mean` is the geometric mean. *from*: arrays that do not fit the cores' own caches are "
+        "others in every call, and come from memory; the products read the same weights again."
     )
     for dtype, quantity in dict.fromkeys((r.dtype, r.quantity) for r in found):
         section = [r for r in found if (r.dtype, r.quantity) == (dtype, quantity)]
         others = [name for name in OTHERS if any(name in r.ratios for r in section)]
-        computes = any(r.gflops for r in section)
-        titles = ["shape", "time", *(["GFLOP/s", "of peak"] if computes else ["GB/s"]), *others]
+        streams = quantity in STREAMS
+        own = ["shape", "time", *(["GB/s", "from"] if streams else ["GFLOP/s", "of peak"])]
         yield ""
         yield f"**{quantity}, {dtype}**"
         yield ""
-        yield f"| {' | '.join(titles)} |"
-        yield f"|---{'|--:' * (len(titles) - 1)}|"
+        yield f"| {' | '.join([*own, *others])} |"
+        yield f"|---{'|--:' * (len(own) + len(others) - 1)}|"
         for r in section:
-            rate = [f"{r.gflops:.3g}", f"{r.share:.0%}"] if computes else [f"{r.gbytes:.3g}"]
-            ratios = [ratio(r.ratios.get(name)) for name in others]
-            yield f"| {' | '.join([r.label, duration(r.seconds), *rate, *ratios])} |"
+            rate = r.rates[OURS]
+            cells = [r.label, duration(r.seconds), f"{rate:.3g}"]
+            cells += [origin(r) if streams else f"{rate / r.peak:.0%}"]
+            cells += [ratio(r.ratios.get(name)) for name in others]
+            yield f"| {' | '.join(cells)} |"
         if len(section) > 1:
             means = [ratio(mean(r.ratios.get(name) for r in section)) for name in others]
-            blanks = [""] * (len(titles) - 1 - len(others))
-            yield f"| {' | '.join(['mean', *blanks, *means])} |"
+            yield f"| {' | '.join(['mean', *[''] * (len(own) - 1), *means])} |"
+
+
+def origin(r: Row) -> str:
+    return "memory" if r.rotation > 1 else "cache"
 
 
 def ratio(value: float | None) -> str:
@@ -143,51 +160,79 @@ def put(readme: Path, lines: Iterable[str]) -> None:
     readme.write_text(f"{before}{BEGIN}\n{body}\n{END}{after}", encoding="utf-8")
 
 
-# ---- the picture ---------------------------------------------------------------------------------
+# ---- the pictures --------------------------------------------------------------------------------
+
+MARKS = {  # onnxruntime has none: it only predicts
+    "tiled": "o",
+    "loops": "v",
+    "blas": "s",
+    "numpy": "x",
+    "torch": "^",
+    "jax": "D",
+    "copy": "|",
+}
 
 
 def plot(results: dict[str, Any], found: Sequence[Row], path: Path, dtype: str) -> None:
-    """Draw the rate of everyone for each product and shape; the axis ends at the FMA peak."""
-    from matplotlib.figure import Figure
-
-    from fastlinear.profile.plots import COLOURS
-
-    markers = {"tiled": "o", "blas": "s", "numpy": "x", "torch": "^", "jax": "D"}
+    """Draw GFLOP/s of everyone for each product and shape; the axis ends at the FMA peak."""
     chosen = [r for r in found if r.dtype == dtype and r.quantity in ("Y", "dW", "dX", "step")]
-    panels = list(dict.fromkeys(r.quantity for r in chosen))
+    usual = {r.quantity: r.title for r in reversed(chosen)}  # its first activation
+    panels = [[r for r in chosen if r.title == title] for title in reversed(usual.values())]
     if not panels:
         sys.exit(f"no products of {dtype} among the results")
     peak = max(r.peak for r in chosen)
-    labels = list(dict.fromkeys(r.label.split()[0] for r in chosen))[::-1]
-    size = (2 + 2.6 * len(panels), 2 + 0.27 * len(labels))
+    title = f"{machine(results)}; {dtype}; right edge: FMA peak {peak:.0f} GFLOP/s"
+    draw([panels], path, title, "GFLOP/s", peak)
+
+
+def plot_activations(results: dict[str, Any], found: Sequence[Row], path: Path, dtype: str) -> None:
+    """Draw GB/s of everyone for each activation and shape, forward above forward and backward."""
+    chosen = [r for r in found if r.dtype == dtype and r.quantity.startswith("activation")]
+    if not chosen:
+        sys.exit(f"no activations of {dtype} among the results")
+    lines = [
+        [
+            [r for r in chosen if r.title == title]
+            for title in dict.fromkeys(r.title for r in chosen if r.quantity == quantity)
+        ]
+        for quantity in dict.fromkeys(r.quantity for r in chosen)
+    ]
+    top = 1.05 * max(rate for r in chosen for rate in r.rates.values())
+    draw(lines, path, f"{machine(results)}; {dtype}", "GB/s", top)
+
+
+def draw(
+    lines: Sequence[Sequence[Sequence[Row]]], path: Path, title: str, unit: str, end: float
+) -> None:
+    """Draw lines of panels, a row for each shape and a mark for each contestant."""
+    from matplotlib.figure import Figure
+
+    from fastlinear.profile.plots import marker_style
+
+    labels = list(dict.fromkeys(r.shape for line in lines for panel in line for r in panel))[::-1]
+    columns = max(map(len, lines))
+    size = (2 + 2.6 * columns, 1.4 + (0.6 + 0.27 * len(labels)) * len(lines))
     figure = Figure(figsize=size, dpi=150, layout="constrained")
-    figure.suptitle(f"{machine(results)}; {dtype}", fontsize=8, wrap=True, parse_math=False)
-    all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    figure.suptitle(title, fontsize=8, wrap=True, parse_math=False)
+    grid = figure.subplots(len(lines), columns, sharex=True, sharey=True, squeeze=False)
     handles: dict[str, Any] = {}
-    for axes, quantity in zip(all_axes, panels, strict=True):
-        usual = next((r.label.split()[1:] for r in chosen if r.quantity == quantity), [])
-        lines = [r for r in chosen if r.quantity == quantity and r.label.split()[1:] == usual]
-        for name, marker in markers.items():
-            points = [
-                (r.rates[name], labels.index(r.label.split()[0])) for r in lines if name in r.rates
-            ]
-            if points:
-                handles[name] = axes.plot(
-                    *zip(*points, strict=True),
-                    marker,
-                    color=COLOURS[name],
-                    markersize=5,
-                    clip_on=False,
-                    markerfacecolor=COLOURS[name] if name == OURS else "none",
-                )[0]
-        axes.set(title=" ".join([quantity, *usual]), xlim=(0, peak), xlabel="GFLOP/s")
-        axes.set_yticks(range(len(labels)), labels)
-        axes.grid(alpha=0.3)
-    all_axes[0].set_ylabel("S x M x N")
+    for line, row_of_axes in zip(lines, grid, strict=True):
+        row_of_axes[0].set_ylabel("S x N" if labels[0].count("x") == 1 else "S x M x N")
+        for panel, axes in zip(line, row_of_axes, strict=False):
+            for name, marker in MARKS.items():
+                points = [(r.rates[name], labels.index(r.shape)) for r in panel if name in r.rates]
+                if points:
+                    handles[name] = axes.plot(
+                        *zip(*points, strict=True), marker, clip_on=False, **marker_style(name)
+                    )[0]
+            axes.set(title=panel[0].title, xlim=(0, end))
+            axes.set_yticks(range(len(labels)), labels)
+            axes.grid(alpha=0.3)
+    for axes in grid[-1]:
+        axes.set_xlabel(unit)
     figure.legend(
         handles.values(), handles, loc="outside lower center", ncols=len(handles), frameon=False
     )
-    figure.text(0.995, 0.005, f"right edge: FMA peak {peak:.0f}", ha="right", fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
 
@@ -197,8 +242,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("results", type=Path, help="the JSON that pytest-benchmark wrote")
-    parser.add_argument("--plot", type=Path, metavar="FILE.png|FILE.svg")
-    parser.add_argument("--dtype", default="float32", help="of the picture")
+    file = {"type": Path, "metavar": "FILE.png|FILE.svg"}
+    parser.add_argument("--plot", help="draw the products", **file)
+    parser.add_argument("--plot-activations", help="draw the activations", **file)
+    parser.add_argument("--dtype", default="float32", help="of the pictures")
     parser.add_argument("--readme", type=Path, help="put the table between its markers")
     options = parser.parse_args()
     results = json.loads(options.results.read_text(encoding="utf-8"))
@@ -207,6 +254,8 @@ def main() -> None:
         sys.exit(f"{options.results}: no results of the formulation {OURS}")
     if options.plot:
         plot(results, found, options.plot, options.dtype)
+    if options.plot_activations:
+        plot_activations(results, found, options.plot_activations, options.dtype)
     if options.readme:
         put(options.readme, table(results, found))
     else:

@@ -9,7 +9,7 @@ CASES = [
     Case("Y", 8, 64, 64),
     Case("predict", 8, 64, 64, activation="relu"),
     Case("step", 8, 64, 64, activation="gelu"),
-    Case("activation", 8, 64, 64, activation="gelu"),
+    pytest.param(Case("activation", 8, 64, 64, activation="gelu"), marks=pytest.mark.quick),
 ]
 
 

@@ -307,7 +307,15 @@ def errors(case: Case, x: np.ndarray) -> np.ndarray:
         floor = np.where((x > case.floor_from) & (x < case.floor_to), case.floor, 0)
         unit = np.spacing(np.maximum(abs(rounded), floor.astype(x.dtype)))
         # Divided in the wide type: a difference of subnormals is no multiple of the smallest.
-        ulp = (abs(exact - got.astype(exact.dtype)) / unit.astype(exact.dtype)).astype(np.float64)
+        value = got.astype(exact.dtype)
+        # An infinity stands for the power of two after the largest number, one ULP from it.
+        early = np.isinf(got) & np.isfinite(rounded)
+        beyond = mpmath.mpf(2) ** int(np.finfo(x.dtype).maxexp)
+        value[early] = [
+            math.copysign(1, v) * (beyond if x.dtype == np.float64 else float(beyond))
+            for v in got[early]
+        ]
+        ulp = (abs(exact - value) / unit.astype(exact.dtype)).astype(np.float64)
     ulp[~np.isfinite(ulp)] = np.inf
     ulp[(got == rounded) & ~np.isfinite(got)] = 0
     ulp[np.isnan(got) & np.isnan(rounded)] = 0

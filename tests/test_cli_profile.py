@@ -9,15 +9,15 @@ from typer.testing import CliRunner
 import fastlinear as fl
 from fastlinear.cli import app, explain, profile
 from fastlinear.kernels import sizes
-from fastlinear.profile import assembly, measure
+from fastlinear.profile import assembly, contestants, measure
 from fastlinear.profile.assembly import Loop
 from fastlinear.profile.bandwidth import Level
 from fastlinear.profile.compiletime import CompileTimes
 
 
-def run(*args, status=0):
+def run(*args, status=0, columns=140):
     """Run a command; return what it printed to stdout and to stderr."""
-    env = {"COLUMNS": "140"}
+    env = {"COLUMNS": str(columns)}
     result = CliRunner().invoke(app.app, [str(a) for a in args], env=env, catch_exceptions=False)
     assert result.exit_code == status, result.output
     return result.stdout, result.stderr
@@ -77,11 +77,11 @@ def test_layers_and_models_give_the_same_shapes(tmp_path):
 
 def test_a_sweep(tmp_path, monkeypatch):
     monkeypatch.setattr(profile, "SWEEP", (4, 16))
-    monkeypatch.setattr(profile, "SWEEP_LOOPS", 100)
+    monkeypatch.setattr(contestants, "LOOPS_WORK", 1000)
     path, numbers = tmp_path / "sweep.svg", tmp_path / "sweep.json"
     out, _ = run("profile", "--sweep", path, "--json", numbers, "--repeat", 3, "--threads", 1)
     assert f"wrote {path}" in out
-    assert "x blas" not in out  # no table
+    assert "error" not in out  # no table
     shapes = {(r["S"], r["M"], r["contestant"]) for r in json.loads(numbers.read_text())["results"]}
     assert shapes >= {(4, 4, "loops"), (8, 16, "tiled"), (16, 16, "tiled")}
     assert (16, 16, "loops") not in shapes
@@ -107,10 +107,52 @@ def test_ctrl_c_prints_what_is_there(monkeypatch, tmp_path):
     assert error == "fastlinear profile: interrupted: measured until then\n"
 
 
+def test_ctrl_c_at_once_writes_nothing(monkeypatch, tmp_path):
+    def interrupted(*args, **more):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(measure, "measure", interrupted)
+    path = tmp_path / "roof.png"
+    out, error = run("profile", "--roofline", path, "--threads", 1, status=130)
+    assert (out, list(tmp_path.iterdir())) == ("", [])
+    assert error == "fastlinear profile: interrupted before anything was measured\n"
+
+
 def test_a_peer_that_is_missing_is_named(monkeypatch):
     monkeypatch.setattr("fastlinear.profile.peers.peer", lambda name, threads: None)
-    out, _ = run("profile", "--shape", "2,3,4", "--peers", "jax", "--repeat", 3, "--threads", 1)
-    assert "jax is not installed and left out" in out
+    monkeypatch.setattr(profile, "run", None)
+    out, error = run("profile", "--peers", "jax,torch", "--threads", 1, status=2)
+    assert error == "fastlinear profile: --peers: not installed: jax, torch\n"
+    assert out == ""
+
+
+def test_a_peer_takes_part_and_states_its_version(monkeypatch):
+    guest = contestants.Kernels("blas")
+    guest.name = "torch"
+    peers = {"torch": (("numpy",), lambda threads: guest)}
+    monkeypatch.setattr("fastlinear.profile.peers.PEERS", peers)
+    out, _ = run("profile", "--shape", "2,3,4", "--peers", "torch", "--repeat", 3, "--threads", 1)
+    assert out.count("\n  torch ") == 6
+    assert "\ntorch            " in out
+
+
+def test_plain_loops_that_take_too_long_are_left_out_and_it_is_said(monkeypatch):
+    monkeypatch.setattr(contestants, "LOOPS_WORK", 24)
+    out, _ = run("profile", "--shape", "2,3,4", "--repeat", 3, "--threads", 1)
+    assert out.count("\n  loops ") == 5  # all but the step
+    assert "loops are left out above 24 multiply-adds" in out
+
+
+@pytest.mark.parametrize("activation", ["relu", "identity"])
+def test_a_table_fits_80_columns(activation, monkeypatch):
+    monkeypatch.setattr("fastlinear.profile.timing.Timing.median", 999.9e-6)
+    monkeypatch.setattr("fastlinear.profile.timing.Timing.spread", 1.0)
+    shapes = ("--shape", "1,4096,4096", "--shape", "1000,1,1000")
+    out, _ = run("profile", *shapes, "--activation", activation, "--threads", 1, columns=80)
+    tables = out.partition("\nY, float32")[2]
+    assert "1,4096,4096" in tables
+    assert "…" not in tables
+    assert max(map(len, tables.splitlines())) <= 80
 
 
 @pytest.mark.parametrize(

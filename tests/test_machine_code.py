@@ -1,12 +1,14 @@
 """The machine code of the inner loops, without a clock: full vectors, fma, nothing spilled."""
 
+import re
+
 import numpy as np
 import pytest
 from llvmlite import binding
 from numba import from_dtype, types
 from shapes import DTYPES
 
-from fastlinear.kernels import sizes
+from fastlinear.kernels import elementwise, sizes
 from fastlinear.kernels.activations import PAIRS
 from fastlinear.profile import assembly, peak
 from fastlinear.profile.assembly import innermost_loops
@@ -26,9 +28,15 @@ def dtype(request):
 
 
 @pytest.fixture(scope="module")
-def loops(dtype):
-    """The loops of the product, compiled anew; all of them belong to a tile."""
-    return assembly.product_loops(dtype)
+def code(dtype):
+    """All innermost loops of the product, compiled anew: Y, dW, db and dX are the same code."""
+    return assembly.product_code(dtype)
+
+
+@pytest.fixture(scope="module")
+def loops(code):
+    """Those that multiply and add; all of them belong to a tile."""
+    return [loop for loop in code if loop.fma]
 
 
 WIDTHS = {sizes.VECTOR_BYTES, sizes.TRANSPOSED_VECTOR_BYTES}
@@ -48,6 +56,18 @@ def test_no_loop_moves_a_vector_to_or_from_the_stack_or_writes_memory(loops):
         assert not loop.calls, loop.lines
 
 
+def test_no_loop_multiplies_without_adding(code):
+    """A loop that lost its fma would not be among ``loops``."""
+    assert [line for loop in code for line in loop.lines if re.match(r"v?mul[ps][sd]", line)] == []
+
+
+def test_copying_moves_no_vector_to_or_from_the_stack(code):
+    copying = [loop for loop in code if not loop.fma and not loop.calls]
+    assert {max(loop.packed) for loop in copying} >= WIDTHS
+    for loop in copying:
+        assert not loop.spills, loop.lines
+
+
 @pytest.mark.parametrize("rows", sizes.ROWS)
 def test_whole_tiles_load_each_operand_once_and_stay_in_registers(loops, rows):
     """Each step of a tile reads a vector for each column of vectors and a number for each row."""
@@ -61,9 +81,14 @@ def test_whole_tiles_load_each_operand_once_and_stay_in_registers(loops, rows):
     assert rows + sizes.VECTORS in loads
 
 
+@pytest.mark.parametrize("derivative", [False, True], ids=["h", "h'"])
 @pytest.mark.parametrize("name", PAIRS)
-def test_activations_are_vectorised(name, dtype):
-    found = assembly.map_loops(PAIRS[name].h, dtype)
+def test_activations_are_vectorised(name, derivative, dtype):
+    if derivative:
+        kernel, matrices = elementwise.hadamard_kernel(PAIRS[name].h_prime), 3
+    else:
+        kernel, matrices = elementwise.map_kernel(PAIRS[name].h), 2
+    found = assembly.elementwise_loops(kernel, matrices, dtype)
     widest = [loop for loop in found if max(loop.packed, default=0) == sizes.VECTOR_BYTES]
     assert widest
     for loop in widest:

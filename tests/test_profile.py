@@ -57,6 +57,11 @@ def test_median_spread_and_paired_speedup():
     assert Timing((5.0,)).spread == 0.0
 
 
+def test_the_fastest_call_counts():
+    pauses = iter((0.02, 0.0, 0.02))
+    assert 0 < timing.fastest(lambda: timing.time.sleep(next(pauses)), 3) < 0.02
+
+
 def test_contestants_take_turns_and_swap_places():
     order = []
     calls = {name: lambda name=name: order.append(name) for name in "ab"}
@@ -205,6 +210,14 @@ def test_the_machine_is_measured():
     assert fma_peak("float32", 1, tries=2) > 1e8
 
 
+def test_what_is_read_begins_with_a_whole_vector():
+    for length in (16, 48, 4096):
+        numbers = bandwidth.aligned_ones(3, length)
+        assert numbers.shape == (3, length)
+        assert numbers.ctypes.data % bandwidth.VECTOR_BYTES == 0
+        assert np.all(numbers == 1)
+
+
 def test_reading_reads_everything():
     """A read that skipped a part would report a bandwidth no machine has."""
     numbers = np.ones((1, bandwidth.ROWS * 16 * 64), np.float32)
@@ -264,27 +277,29 @@ def report():
     return module
 
 
-def results(times):
-    """Return what pytest-benchmark writes for a case of two operations a second."""
+def results(times, quantity="Y"):
+    """Return what pytest-benchmark writes for cases of two operations and three bytes."""
     benchmarks = [
         {
-            "group": f"Y {label} float32",
+            "group": f"{quantity} {label} float32",
             "stats": {"median": seconds},
             "extra_info": {
-                "quantity": "Y",
+                "quantity": quantity,
                 "dtype": "float32",
                 "contestant": name,
                 "threads": 2,
                 "gflops": 2 / seconds,
-                "gbytes_per_second": 1.0,
+                "gbytes_per_second": 3 / seconds,
                 "peak_gflops": 8.0,
                 "share_of_peak": 2 / seconds / 8,
+                "rotation": 1 if label == "1x2x3" else 4,
             },
         }
         for label, name, seconds in times
     ]
     facts = [["CPU", "a CPU"], ["BLAS", "openblas 1, 8 threads"]]
-    return {"machine_info": {"fastlinear": facts}, "benchmarks": benchmarks}
+    info = {"fastlinear": facts, "command": "pytest benchmarks -k Y"}
+    return {"machine_info": info, "benchmarks": benchmarks}
 
 
 TIMES = [
@@ -300,10 +315,20 @@ def test_the_table_shows_wins_and_losses(report):
     measured = results(TIMES)
     lines = list(report.table(measured, report.rows(measured)))
     assert lines[0] == "Measured on: a CPU; openblas 1; 2 threads."
+    assert "To reproduce: `pytest benchmarks -k Y`, then" in lines
+    assert "| shape | time | GFLOP/s | of peak | blas |" in lines
     assert "| 1x2x3 | 1e+03 ms | 2 | 25% | 4.00 |" in lines
     assert "| 4x5x6 | 1e+03 ms | 2 | 25% | **0.25** |" in lines
     assert lines[-1] == "| mean |  |  |  | 1.00 |"
     assert not any("7x8x9" in line for line in lines)
+
+
+def test_what_only_reads_is_rated_in_bytes(report):
+    measured = results(TIMES, "db")
+    lines = list(report.table(measured, report.rows(measured)))
+    assert "| shape | time | GB/s | from | blas |" in lines
+    assert "| 1x2x3 | 1e+03 ms | 3 | cache | 4.00 |" in lines
+    assert "| 4x5x6 | 1e+03 ms | 3 | memory | **0.25** |" in lines
 
 
 def test_the_table_goes_between_the_markers_and_nowhere_else(report, tmp_path):
@@ -324,3 +349,8 @@ def test_the_report_draws(report, tmp_path):
     assert (tmp_path / "new" / "plot.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(SystemExit, match="no products of float64"):
         report.plot(measured, report.rows(measured), tmp_path / "plot.png", "float64")
+    with pytest.raises(SystemExit, match="no activations of float32"):
+        report.plot_activations(measured, report.rows(measured), tmp_path / "a.png", "float32")
+    measured = results([("2x3 relu", "tiled", 1.0), ("2x3 tanh", "copy", 1.0)], "activation")
+    report.plot_activations(measured, report.rows(measured), tmp_path / "a.png", "float32")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")

@@ -12,7 +12,8 @@ import typer
 
 from fastlinear.cli.errors import CommandError
 from fastlinear.cli.options import one_of
-from fastlinear.cli.profile import DTYPES, parse_shape, time_text
+from fastlinear.cli.profile import parse_shape, time_text
+from fastlinear.profile.cases import DTYPES
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -11,17 +11,16 @@ import typer
 
 from fastlinear.cli.errors import CommandError
 from fastlinear.cli.options import layer_sizes, one_of, output_file, use_threads, writing
+from fastlinear.profile.cases import DTYPES as DTYPES  # `explain` takes it from here
+from fastlinear.profile.cases import Case, Shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from rich.console import Console
 
-    from fastlinear.profile.cases import Case
     from fastlinear.profile.contestants import Contestant
     from fastlinear.profile.measure import Machine, Measurement
-
-Shape = tuple[int, int, int]
 
 SHAPES: tuple[Shape, ...] = (
     (1, 512, 512),
@@ -33,11 +32,18 @@ SHAPES: tuple[Shape, ...] = (
 """A sample, a small batch of small layers, an input layer, sizes no tile divides, and a square."""
 
 SWEEP = (16, 32, 64, 128, 256, 384, 512, 768, 1024)
-SWEEP_LOOPS = 2**27
-"""Multiply-adds up to which a sweep includes the plain loops: beyond, they take seconds a call."""
-
 PEERS = ("torch", "jax")
-DTYPES = ("float32", "float64")
+COLUMNS = (
+    "FLOP/\nbyte",
+    "bound\nby",
+    "time",
+    "±",
+    "rate",
+    "of\npeak",
+    "of\nroof",
+    "x\nblas",
+    "error",
+)
 FACTS = ("CPU", "CPU features", "threads", "threading layer", "BLAS", "python", "numpy", "numba")
 
 
@@ -54,7 +60,7 @@ def profile(
     layers: Annotated[str | None, option("The same for sizes such as 784,256,10.")] = None,
     batch: Annotated[int, option("Samples, with --model or --layers.", min=1)] = 128,
     activation: Annotated[str, option("In activation and step.")] = "relu",
-    peers: Annotated[str | None, option("Add those installed.", ",".join(PEERS))] = None,
+    peers: Annotated[str | None, option("Add libraries, if installed.", ",".join(PEERS))] = None,
     dtype: Annotated[str, option("Of all numbers.", "|".join(DTYPES))] = "float32",
     threads: Annotated[
         int | None, option("Threads of everyone [default: all cores].", min=1)
@@ -71,8 +77,9 @@ def profile(
 
     Contestants take turns, on as many threads each; tiled and loops find the weights in a layer's
     memory order, blas in NumPy's. The FMA peak and the bandwidth of caches and memory are measured
-    in the same run; "of roof" is relative to the bandwidth of the level that holds the arrays. The
-    error is the largest in units of the bound that is proven for the order of every sum.
+    in the same run. "of roof" is relative to the bandwidth of the level that holds the arrays, and
+    above 100 % where part of them stayed in a faster one. "x blas": how many times as fast as blas.
+    "error": the largest, in units of the bound that is proven for the order of every sum.
     """
     one_of("--dtype", dtype, DTYPES)
     wanted = peers.split(",") if peers else []
@@ -98,17 +105,20 @@ def profile(
     count = use_threads(threads)
     console = Console(highlight=False, markup=False)
     with threadpool_limits(count):
-        others = load_peers(console, wanted, count)
+        others = load_peers(wanted, count)
         if drawings["sweep"] is None:
             cases = table_cases(shapes, dtype, None if activation == "identity" else activation)
         else:
             cases = sweep_cases(dtype)
         machine, found, complete = run(console, cases, others, dtype, count, repeat)
-        header = [*host_facts(), *machine_facts(machine)]
+        if not found:
+            raise CommandError("interrupted before anything was measured", status=130)
+        header = [*host_facts(), *versions(wanted), *machine_facts(machine)]
     for name, value in header:
         console.print(f"{name:<17}{value}", soft_wrap=True)
     if drawings["sweep"] is None:
         print_tables(console, machine, found)
+        print_absence(console, cases)
     save(files, header, [m.row(machine) for m in found])
     draw(drawings, found, machine, header)
     for path in filter(None, (*files.values(), *drawings.values())):
@@ -165,8 +175,6 @@ def model_sizes(path: str) -> list[tuple[int, int]]:
 
 def table_cases(shapes: Iterable[Shape], dtype: str, activation: str | None) -> list[Case]:
     """Return every quantity at every shape, quantity by quantity."""
-    from fastlinear.profile.cases import Case
-
     cases = [
         Case(product, *shape, dtype) for product in ("Y", "dW", "db", "dX") for shape in shapes
     ]
@@ -177,8 +185,6 @@ def table_cases(shapes: Iterable[Shape], dtype: str, activation: str | None) -> 
 
 def sweep_cases(dtype: str) -> list[Case]:
     """Return Y for squares, and for few samples."""
-    from fastlinear.profile.cases import Case
-
     squares = [Case("Y", n, n, n, dtype) for n in SWEEP]
     return squares + [Case("Y", 8, n, n, dtype) for n in SWEEP]
 
@@ -186,8 +192,8 @@ def sweep_cases(dtype: str) -> list[Case]:
 # ---- measuring -----------------------------------------------------------------------------------
 
 
-def load_peers(console: Console, names: list[str], threads: int) -> list[Contestant]:
-    """Return the peers that are installed; say which are not."""
+def load_peers(names: list[str], threads: int) -> list[Contestant]:
+    """Return the peers of these names."""
     from fastlinear.profile.environment import environment
     from fastlinear.profile.peers import peer
 
@@ -195,14 +201,10 @@ def load_peers(console: Console, names: list[str], threads: int) -> list[Contest
         variables = environment(threads)  # read when a peer is imported
         del variables["NUMBA_NUM_THREADS"]  # which has its threads already
         os.environ.update(variables)
-    found = []
-    for name in names:
-        contestant = peer(name, threads)
-        if contestant is None:
-            console.print(f"{name} is not installed and left out")
-        else:
-            found.append(contestant)
-    return found
+    found = {name: peer(name, threads) for name in names}
+    if missing := [name for name, contestant in found.items() if contestant is None]:
+        raise CommandError(f"--peers: not installed: {', '.join(missing)}")
+    return [contestant for contestant in found.values() if contestant is not None]
 
 
 def run(
@@ -216,10 +218,10 @@ def run(
     """Measure machine and cases with a progress bar; Ctrl-C ends it with what is there."""
     from rich.progress import Progress
 
-    from fastlinear.profile.contestants import Kernels
+    from fastlinear.profile.contestants import Kernels, takes_too_long
     from fastlinear.profile.measure import Machine, measure
 
-    ours = [Kernels("tiled", "F"), Kernels("loops", "F"), Kernels("blas")]
+    everyone = [Kernels("tiled", "F"), Kernels("loops", "F"), Kernels("blas"), *peers]
     found: list[Measurement] = []
     hidden = not console.is_terminal
     with Progress(console=console, transient=True, disable=hidden) as progress:
@@ -228,8 +230,7 @@ def run(
         try:
             for case in cases:
                 progress.update(bar, description=f"{case.quantity} {case.label}")
-                slow = case.flops / 2 > SWEEP_LOOPS
-                contestants = [c for c in (*ours, *peers) if c.name != "loops" or not slow]
+                contestants = [c for c in everyone if not takes_too_long(c.name, case)]
                 (measured,) = measure([case], contestants, threads=threads, repeat=repeat)
                 found += measured
                 progress.advance(bar)
@@ -248,6 +249,13 @@ def host_facts() -> list[tuple[str, str]]:
     return [(name, value) for name, value in facts() if name in FACTS]
 
 
+def versions(packages: Iterable[str]) -> list[tuple[str, str]]:
+    """Return the versions of the peers."""
+    from fastlinear.cli.info import version
+
+    return [(name, version(name)) for name in packages]
+
+
 def machine_facts(machine: Machine) -> list[tuple[str, str]]:
     """Return what was measured of the machine."""
     peaks = (f"{dtype} {peak / 1e9:.1f} GFLOP/s" for dtype, peak in machine.peaks.items())
@@ -256,51 +264,62 @@ def machine_facts(machine: Machine) -> list[tuple[str, str]]:
 
 
 def print_tables(console: Console, machine: Machine, found: Sequence[Measurement]) -> None:
-    """Print a table for each quantity."""
+    """Print a table for each quantity, each shape over the lines of its contestants."""
+    from rich import box
     from rich.table import Table
 
     for quantity in dict.fromkeys(m.case.quantity for m in found):
         chosen = [m for m in found if m.case.quantity == quantity]
         name = f"{quantity} {chosen[0].case.activation or ''}".strip()
-        table = Table(title=f"{name}, {chosen[0].case.dtype}, {threads_text(machine)}")
-        table.add_column("S, M, N", no_wrap=True)
-        table.add_column("", no_wrap=True)
-        for title in ("time", "±", "rate", "of peak", "of roof", "FLOP/B", "bound", "x blas"):
+        table = Table(
+            title=f"{name}, {chosen[0].case.dtype}, {threads_text(machine)}",
+            title_justify="left",
+            box=box.SIMPLE_HEAD,
+            show_edge=False,
+            padding=0,  # to fit 80 columns
+        )
+        titles = COLUMNS if any(m.error is not None for m in chosen) else COLUMNS[:-1]
+        table.add_column("S,N" if chosen[0].case.elementwise else "S,M,N", no_wrap=True)
+        for title in titles:
             table.add_column(title, justify="right", no_wrap=True)
-        if any(m.error is not None for m in chosen):
-            table.add_column("error", justify="right", no_wrap=True)
-        before = None
-        for m in chosen:
-            if before not in (None, m.case):
-                table.add_section()
-            table.add_row("" if m.case == before else shape_text(m.case), *cells(m, machine))
-            before = m.case
+        for case in dict.fromkeys(m.case for m in chosen):
+            table.add_row(*shape_cells(case, machine))
+            for m in chosen:
+                if m.case == case:
+                    table.add_row(f"  {m.contestant}", *cells(m, machine)[: len(titles)])
         console.print(table)
+        console.print()
+
+
+def shape_cells(case: Case, machine: Machine) -> list[str]:
+    """Return the line of a shape: as --shape takes it, and what is the same for all contestants."""
+    sizes = (case.S, case.N) if case.elementwise else (case.S, case.M, case.N)
+    intensity = f"{case.intensity:.3g}" if case.flops else ""
+    return [",".join(map(str, sizes)), intensity, machine.bound(case)]
 
 
 def cells(m: Measurement, machine: Machine) -> list[str]:
-    """Return a line of a table."""
+    """Return the line of a contestant."""
     row = m.row(machine)
     computes = row["bound_by"] == "FMA"
-    rate = f"{row['gflops']:.1f} GF/s" if computes else f"{row['gbytes_per_second']:.1f} GB/s"
-    error = [] if m.error is None else [f"{m.error:.2g}"]
     return [
-        m.contestant,
+        *("", ""),
         time_text(m.seconds),
         f"{row['spread']:.0%}",
-        rate,
+        f"{row['gflops']:.1f} GF/s" if computes else f"{row['gbytes_per_second']:.1f} GB/s",
         f"{row['share_of_fma_peak']:.0%}" if m.case.flops else "",
         f"{row['share_of_bandwidth']:.0%}",
-        f"{row['intensity']:.3g}" if m.case.flops else "",
-        row["bound_by"],
         "" if m.ratio is None else f"{m.ratio:.2f}",
-        *error,
+        "" if m.error is None else f"{m.error:.3f}",
     ]
 
 
-def shape_text(case: Case) -> str:
-    """Return the shape as --shape takes it."""
-    return f"{case.S}, {case.N}" if case.elementwise else f"{case.S}, {case.M}, {case.N}"
+def print_absence(console: Console, cases: Iterable[Case]) -> None:
+    """Say where the plain loops were left out."""
+    from fastlinear.profile.contestants import LOOPS_WORK, takes_too_long
+
+    if any(takes_too_long("loops", case) for case in cases):
+        console.print(f"loops are left out above {LOOPS_WORK:,} multiply-adds: seconds a call")
 
 
 def time_text(seconds: float) -> str:
@@ -324,11 +343,14 @@ def save(
 
     if path := files["json"]:
         with writing(path):
-            report = {"machine": dict(header), "results": rows}
+            machine: dict[str, str] = {}
+            for name, value in header:  # there may be several BLAS
+                machine[name] = f"{machine[name]}; {value}" if name in machine else value
+            report = {"machine": machine, "results": rows}
             path.write_text(json.dumps(report, indent=1), encoding="utf-8")
     if path := files["csv"]:
         with writing(path), path.open("w", newline="", encoding="utf-8") as file:
-            table = csv.DictWriter(file, list(rows[0]) if rows else [])
+            table = csv.DictWriter(file, list(rows[0]))
             table.writeheader()
             table.writerows(rows)
 
@@ -340,7 +362,7 @@ def draw(
     header: list[tuple[str, str]],
 ) -> None:
     """Draw the pictures asked for."""
-    if not found or not any(drawings.values()):
+    if not any(drawings.values()):
         return
     from fastlinear.profile import plots
 

@@ -16,10 +16,9 @@ from numba import from_dtype, types
 from numba.core.caching import NullCache
 
 from fastlinear import kernels
-from fastlinear.kernels import elementwise
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import MATRIX
-from fastlinear.kernels.orientation import oriented_product as product
+from fastlinear.kernels.orientation import oriented_product
 
 READABLE = platform.machine().lower() in ("x86_64", "amd64")
 """Whether this machine's code is of the kind that can be read here."""
@@ -140,20 +139,25 @@ def listing(function: Any, argument_types: Any) -> str:
     return str(fresh.overloads[argument_types].library.get_asm_str())
 
 
-def product_loops(dtype: str) -> list[Loop]:
-    """Return the innermost loops of the tiled product that multiply and add, for a dtype."""
+def product_code(dtype: str) -> list[Loop]:
+    """Return the innermost loops of the tiled product for a dtype: the sums, and the copying."""
     ones = np.ones((1, 1), dtype)
     kernels.formulation("tiled").linear_forward(ones, ones, None, ones.copy())  # names the types
     scalar = from_dtype(np.dtype(dtype))
-    signature = next(key for key in product.overloads if key[0] == scalar)
-    return [loop for loop in innermost_loops(listing(product, signature)) if loop.fma]
+    signature = next(key for key in oriented_product.overloads if key[0] == scalar)
+    return list(innermost_loops(listing(oriented_product, signature)))
 
 
-def map_loops(h: Any, dtype: str) -> list[Loop]:
-    """Return the innermost loops of the kernel of a scalar function, for a dtype."""
+def product_loops(dtype: str) -> list[Loop]:
+    """Return those of them that multiply and add."""
+    return [loop for loop in product_code(dtype) if loop.fma]
+
+
+def elementwise_loops(kernel: Any, matrices: int, dtype: str) -> list[Loop]:
+    """Return the innermost loops of an element-wise kernel of so many matrices, for a dtype."""
     scalar = from_dtype(np.dtype(dtype))
-    signature = (scalar, types.intp, types.intp, MATRIX, MATRIX, scalar, scalar)
-    return list(innermost_loops(listing(elementwise.map_kernel(h), signature)))
+    signature = (scalar, types.intp, types.intp, *[MATRIX] * matrices, scalar, scalar)
+    return list(innermost_loops(listing(kernel, signature)))
 
 
 def innermost_loops(text: str) -> Iterator[Loop]:

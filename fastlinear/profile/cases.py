@@ -10,6 +10,10 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Order = Literal["C", "F"]
+Shape = tuple[int, int, int]
+"""S samples, M to N features."""
+
+DTYPES = ("float32", "float64")
 
 PRODUCTS = ("Y", "dW", "dX")
 """The sums of S M N multiply-adds."""
@@ -17,6 +21,9 @@ PRODUCTS = ("Y", "dW", "dX")
 QUANTITIES = (*PRODUCTS, "db", "predict", "step", "activation", "activation step")
 """All that is measured: `predict` is a layer's forward pass alone, `step` its forward and backward
 pass; the last two are the element-wise module without a product."""
+
+STREAMS = ("db", "activation", "activation step")
+"""Those that read every number once, so that reading and writing decide how long they take."""
 
 
 class Case(NamedTuple):

@@ -11,11 +11,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from timeit import Timer
 from typing import NamedTuple
 
 from fastlinear.profile.cases import Case, Data
 from fastlinear.profile.contestants import Kernels
+from fastlinear.profile.timing import fastest
 
 
 class CompileTimes(NamedTuple):
@@ -51,7 +51,7 @@ def main() -> None:
     start = time.perf_counter()
     run.call()
     first = time.perf_counter() - start
-    print(json.dumps([first, min(Timer(run.call).repeat(20, 1))]))
+    print(json.dumps([first, fastest(run.call, 20)]))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,9 @@ from fastlinear import kernels
 from fastlinear.layers.activation import resolve
 from fastlinear.profile.cases import PRODUCTS, Array, Case, Data, Order
 
+LOOPS_WORK = 2**29
+"""Multiply-adds above which the plain loops are left out: a call would take more than a second."""
+
 
 class Run(NamedTuple):
     """A call to time, and how to get its results from what it returned."""
@@ -134,6 +137,11 @@ class LayerOrder(Kernels):
     def prepare(self, case: Case, data: Data) -> Run | None:
         """Return the run of a case if it is one of the products."""
         return super().prepare(case, data) if case.quantity in PRODUCTS else None
+
+
+def takes_too_long(name: str, case: Case) -> bool:
+    """Return whether a contestant is left out of a case because nobody would wait for it."""
+    return name == "loops" and case.flops > 2 * LOOPS_WORK
 
 
 def _activation(case: Case) -> Any:

