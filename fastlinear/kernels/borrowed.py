@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from numba import types
+from numba import extending, typeof, types
 from numba.core import cgutils
 from numba.core.errors import TypingError
-from numba.extending import intrinsic
 
+from fastlinear.kernels.jit import intrinsic
 from fastlinear.kernels.memory import MATRIX, Matrix
 from fastlinear.kernels.sizes import NETWORK_STACK_BYTES, VECTOR_BYTES
 
@@ -34,56 +34,83 @@ class Layer(NamedTuple):
     q: Any
 
 
+PAIR = "params: expected p and q, two numbers, as the third array of a layer"
 PLANE = types.NamedTuple((types.intp, types.intp, MATRIX), Plane)
 
 
-@intrinsic
+# ---- planes of arrays -------------------------------------------------------------------------
+
+
+def python_plane(array: Any) -> Plane:
+    """Return what `plane` does where nothing compiles; there the array stands for its matrix."""
+    rows, columns = (1, *array.shape)[-2:]
+    return Plane(rows, columns, array)
+
+
+@intrinsic(python_plane)
 def plane(typingctx, array):
     """Return the plane of a 1-D or 2-D array."""
     if not (isinstance(array, types.Array) and array.ndim in (1, 2)):
         raise TypingError(f"expected an array of one or two dimensions, got {array}")
+    return PLANE(array), _plane_of(array, 0)
+
+
+def _python_matrix(array: Any) -> Plane:
+    _require_array("x", typeof(array), typeof(array).dtype, 2)
+    return python_plane(array)
+
+
+@intrinsic(_python_matrix)
+def matrix(typingctx, x):
+    """Return the plane of a 2-D array."""
+    _require_array("x", x, x.dtype, 2)
+    return PLANE(x), _plane_of(x, 0)
+
+
+@intrinsic(lambda arrays: tuple(map(python_plane, arrays)))
+def planes_of(typingctx, arrays):
+    """Return the planes of a tuple of arrays."""
+    result = types.UniTuple(PLANE, len(arrays))
 
     def codegen(context, builder, signature, args):
-        return _plane(context, builder, array, args[0])
+        values = zip(arrays, cgutils.unpack_tuple(builder, args[0]), strict=True)
+        planes = [_plane(context, builder, *both) for both in values]
+        return context.make_tuple(builder, result, planes)
 
-    return PLANE(array), codegen
+    return result(arrays), codegen
 
 
-@intrinsic
+def _python_output(x: Any, out: Any) -> Plane | None:
+    if out is None:
+        return None
+    _require_array("out", typeof(out), typeof(x).dtype, x.ndim, writeable=True)
+    return python_plane(out)
+
+
+@intrinsic(_python_output)
 def output_plane(typingctx, x, out):
     """Return the plane of ``out``, a writeable array of the dtype of ``x``; None if it is None."""
     if isinstance(out, types.NoneType | types.Omitted):
         return types.none(x, out), lambda context, *_: context.get_dummy_value()
-    if not isinstance(out, types.Array) or (out.dtype, out.ndim, out.mutable) != (
-        x.dtype,
-        x.ndim,
-        True,
-    ):
-        raise TypingError(f"out: expected an array to write, like {x}, got {out}")
-
-    def codegen(context, builder, signature, args):
-        return _plane(context, builder, out, args[1])
-
-    return PLANE(x, out), codegen
+    _require_array("out", out, x.dtype, x.ndim, writeable=True)
+    return PLANE(x, out), _plane_of(out, 1)
 
 
-@intrinsic
+def _python_layers(params: Any, x: Any) -> tuple[Layer, ...]:
+    _require_params(typeof(params), typeof(x))
+    arrays = zip(params[::3], params[1::3], params[2::3], strict=True)
+    return tuple(Layer(python_plane(W), python_plane(b), *pq) for W, b, pq in arrays)
+
+
+@intrinsic(_python_layers)
 def layers_of(typingctx, params, x):
     """Return ``params`` as a tuple of `Layer`, all in the dtype of the array ``x``.
 
     ``params`` is flat, because Numba takes no nested tuple into a ``prange``: W, b and the array of
     p and q, layer by layer.
     """
-    scalar = x.dtype
-    if not isinstance(scalar, types.Float):
-        raise TypingError(f"x: expected float32 or float64, got {scalar}")
-    if not all(isinstance(t, types.Array) and t.dtype == scalar for t in params):
-        raise TypingError(f"x: expected {params[0].dtype}, the dtype of params, got {scalar}")
-    if len(params) % 3 != 0 or any(t.ndim != 2 - (i % 3 > 0) for i, t in enumerate(params)):
-        raise TypingError(f"params: expected W, b and (p, q) for each layer, got {params}")
-    if any(t.ndim == 1 and t.layout != "C" for t in params):
-        raise TypingError(f"params: expected contiguous biases, got {params}")
-    layer = types.NamedTuple((PLANE, PLANE, scalar, scalar), Layer)
+    _require_params(params, x)
+    layer = types.NamedTuple((PLANE, PLANE, x.dtype, x.dtype), Layer)
     result = types.UniTuple(layer, len(params) // 3)
 
     def codegen(context, builder, signature, args):
@@ -94,14 +121,16 @@ def layers_of(typingctx, params, x):
                 _plane(context, builder, *both)
                 for both in zip(params[i : i + 2], arrays[i : i + 2], strict=True)
             ]
-            pq = context.make_array(params[i + 2])(context, builder, arrays[i + 2]).data
-            parameters = [
-                builder.load(builder.gep(pq, [context.get_constant(types.intp, j)])) for j in (0, 1)
-            ]
-            layers.append(context.make_tuple(builder, layer, planes + parameters))
+            pq = context.make_array(params[i + 2])(context, builder, arrays[i + 2])
+            layers.append(context.make_tuple(builder, layer, planes + _pair(context, builder, pq)))
         return context.make_tuple(builder, result, layers)
 
     return result(params, x), codegen
+
+
+def _plane_of(array: Any, index: int) -> Any:
+    """Return the generator of code for the plane of an argument."""
+    return lambda context, builder, _, args: _plane(context, builder, array, args[index])
 
 
 def _plane(context: Any, builder: Any, array: Any, value: Any) -> Any:
@@ -114,7 +143,61 @@ def _plane(context: Any, builder: Any, array: Any, value: Any) -> Any:
     return context.make_tuple(builder, PLANE, [*shape, at])
 
 
-@intrinsic
+def _pair(context: Any, builder: Any, pq: Any) -> list[Any]:
+    """Return p and q; the compiled code raises where they are not there."""
+    two = pq.nitems.type(2)
+    with cgutils.if_unlikely(builder, builder.icmp_signed("<", pq.nitems, two)):
+        context.call_conv.return_user_exc(builder, ValueError, (PAIR,))
+    return [builder.load(builder.gep(pq.data, [two.type(i)])) for i in (0, 1)]
+
+
+# ---- types, checked where they are compiled -----------------------------------------------------
+
+
+@intrinsic(lambda *arrays: _require_gradients(*map(typeof, arrays)))
+def require_gradients(typingctx, params, kept, dy, grads, dx):
+    """Compile only where the arrays that `network_gradients` takes have the right types."""
+    _require_gradients(params, kept, dy, grads, dx)
+    return types.none(params, kept, dy, grads, dx), lambda context, *_: context.get_dummy_value()
+
+
+def _require_gradients(params: Any, kept: Any, dy: Any, grads: Any, dx: Any) -> None:
+    scalar, count = params[0].dtype, len(params) // 3
+    _require_array("dy", dy, scalar, 2)
+    if not isinstance(dx, types.NoneType | types.Omitted):
+        _require_array("dx", dx, scalar, 2, writeable=True)
+    for name, arrays in (("kept", kept), ("grads", grads)):
+        if len(arrays) != 2 * count:
+            raise TypingError(f"{name}: expected {2 * count} arrays, got {arrays}")
+    for array in kept:
+        _require_array("kept", array, scalar, 2)
+    for i, array in enumerate(grads):
+        _require_array(f"grads[{i}]", array, scalar, 2 - i % 2, writeable=True)
+
+
+def _require_params(params: Any, x: Any) -> None:
+    scalar = x.dtype
+    if not isinstance(scalar, types.Float):
+        raise TypingError(f"x: expected float32 or float64, got {scalar}")
+    if not all(isinstance(t, types.Array) and t.dtype == scalar for t in params):
+        raise TypingError(f"x: expected {params[0].dtype}, the dtype of params, got {scalar}")
+    if len(params) % 3 > 0 or any(t.ndim != 2 - (i % 3 > 0) for i, t in enumerate(params)):
+        raise TypingError(f"params: expected W, b and (p, q) for each layer, got {params}")
+    if any(t.ndim == 1 and t.layout != "C" for t in params):
+        raise TypingError(f"params: expected contiguous biases, got {params}")
+
+
+def _require_array(name: str, t: Any, scalar: Any, ndim: int, *, writeable: bool = False) -> None:
+    fits = isinstance(t, types.Array) and (t.dtype, t.ndim) == (scalar, ndim)
+    if not fits or (writeable and not t.mutable):
+        purpose = " to write" if writeable else ""
+        raise TypingError(f"{name}: expected a {ndim}-D array of {scalar}{purpose}, got {t}")
+
+
+# ---- scratch ----------------------------------------------------------------------------------
+
+
+@extending.intrinsic
 def borrow_bytes(typingctx, nbytes):
     """Return the address of scratch memory, on the stack while that is sensible.
 
@@ -139,7 +222,7 @@ def borrow_bytes(typingctx, nbytes):
     return types.intp(types.intp), codegen
 
 
-@intrinsic
+@extending.intrinsic
 def return_bytes(typingctx, address, nbytes):
     """Give back what `borrow_bytes` lent."""
 

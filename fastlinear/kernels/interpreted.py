@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastlinear.kernels import loops
+from fastlinear.kernels.borrowed import output_plane
 
 
 def copy(one: Any, rows: int, columns: int, X: Any, Y: Any) -> None:
@@ -26,7 +27,7 @@ def affine_of(layer: Any, x: Any) -> Any:
 
 def gradients(layer: Any, x: Any, dz: Any, dW: Any, db: Any, dx: Any) -> None:
     """Fill dW (4), db (9) and, unless dx is None, dX (14); without W, dX is dZ."""
-    W = layer[0]
+    W, _, _ = layer
     if W.shape[0] > 0:
         loops.linear_backward_weight(dz, x, dW)
         if db.size > 0:
@@ -41,7 +42,10 @@ def network(forward: Any) -> Any:
     """Return fn(params, x[, out]) made of the forward function of `network_gradients`."""
 
     def fn(params: Any, x: Any, out: Any = None) -> Any:
+        Y = output_plane(x, out)
         y = forward(params, np.atleast_2d(x))[0]
+        if Y is not None and (Y.rows, Y.columns) != y.shape:
+            raise ValueError("out: expected rows and columns", y.shape, "got", (Y.rows, Y.columns))
         y = y.reshape(*x.shape[:-1], y.shape[1])
         if out is None:
             return y

@@ -8,6 +8,17 @@ others are added in order. ``tiled`` computes the same bits.
 
 Kernels trust their inputs: shapes, dtypes and overlaps are the layers' to check. Each may be called
 from nopython code, also inside a ``prange``. Outputs are overwritten, never read.
+
+>>> import numba, numpy as np
+>>> from fastlinear.kernels import loops
+>>> @numba.njit(parallel=True)
+... def many(X, W, b, Y):
+...     for i in numba.prange(len(X)):
+...         loops.linear_forward(X[i], W, b, Y[i])
+>>> X, Y = np.ones((8, 4, 3)), np.empty((8, 4, 2))
+>>> many(X, np.arange(6.0).reshape(2, 3), np.array([10.0, 20.0]), Y)
+>>> Y[7, 3]
+array([13., 32.])
 """
 
 from numba import prange

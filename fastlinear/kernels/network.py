@@ -180,12 +180,16 @@ def map_stage(h: Any) -> Any:
 @compiled(internal=True, inline=True)
 def linear_stage(one, rows, columns, layer, X, Z, Y):
     """Y = X W^T + b, equation (2)."""
+    if layer.W.rows == 0:
+        raise ValueError("params: expected a weight for a Linear layer, got none")
     linear(one, rows, layer, X, Y)
 
 
 @compiled(internal=True, inline=True)
 def softmax_stage(one, rows, columns, layer, X, Z, Y):
     """Y_s = softmax(X_s), as in `reductions`."""
+    if layer.W.rows > 0:
+        raise ValueError("params: expected no weight for a Softmax layer, got one")
     copy(one, rows, columns, X, Z)
     for r in range(rows):
         z, y = row_of(one, Z, r, columns), row_of(one, Y, r, columns)
@@ -210,20 +214,18 @@ def network(stages: tuple[Any, ...]) -> Any:
 
     @compiled(inline=True)
     def fn(params, x, out=None):
-        layers, X, Y = layers_of(params, x), plane(x), output_plane(x, out)
+        layers, X, given = layers_of(params, x), plane(x), output_plane(x, out)
         one = x.dtype.type(1)
         columns = out_columns(layers, X.columns)
         if out is None:
             result = np.empty(x.shape[:-1] + (columns,), x.dtype)  # noqa: RUF005  Numba's way
-            evaluate(one, layers, X, plane(result))
-            return result
-        if Y.rows != X.rows or Y.columns != columns:
-            raise ValueError("out: expected the shape of the result")
-        evaluate(one, layers, X, Y)
-        return out
+        else:
+            if given.rows != X.rows or given.columns != columns:
+                shape = given.rows, given.columns
+                raise ValueError("out: expected rows and columns", (X.rows, columns), "got", shape)
+            result = out
+        Y = plane(result)
 
-    @compiled(internal=True, inline=True)
-    def evaluate(one, layers, X, Y):
         pitch = aligned(hidden_width(layers, X.columns) * itemsize(one))
         rows = rows_at_once(X.rows, pitch)
         nbytes = 3 * rows * pitch
@@ -233,17 +235,19 @@ def network(stages: tuple[Any, ...]) -> Any:
             height = min(rows, X.rows - i)
             run(one, height, X.columns, layers, moved(X.at, i, 0), moved(Y.at, i, 0), P, Q, Z)
         return_bytes(P.data, nbytes)
+        return result
 
     return fn
 
 
+@cache
 def _chain(stages: tuple[Any, ...]) -> Any:
     """Return the function that runs the stages; P and Q take what lies between them in turn."""
     first = stages[0]
 
     @compiled(internal=True, inline=True)
     def last(one, rows, columns, layers, X, Y, P, Q, Z):
-        layer = layers[0]
+        (layer,) = layers
         if Y.col == itemsize(one):
             first(one, rows, columns, layer, X, Z, Y)
         else:
@@ -271,13 +275,14 @@ def width(layer, columns):
 @compiled(internal=True, inline=True)
 def out_columns(layers, columns):
     """Return how many columns the last layer makes; raise where a shape does not fit."""
-    for layer in layers:
-        N, M, _ = layer.W
+    for i in range(len(layers)):
+        N, M, _ = layers[i].W
+        biases = layers[i].b.columns
         if N > 0 and columns != M:
-            raise ValueError("x or params: the number of columns is not that of the weight")
-        if N > 0 and layer.b.columns != N and layer.b.columns != 0:
-            raise ValueError("params: the number of biases is not that of the rows of the weight")
-        columns = width(layer, columns)
+            raise ValueError("x or params: layer", i, "expected columns", M, "got", columns)
+        if N > 0 and biases != N and biases != 0:
+            raise ValueError("params: layer", i, "expected biases", N, "got", biases)
+        columns = width(layers[i], columns)
     return columns
 
 

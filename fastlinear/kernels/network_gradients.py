@@ -15,10 +15,17 @@ from numba import types
 from numba.core import config
 
 from fastlinear.kernels import interpreted
-from fastlinear.kernels.borrowed import Layer, plane
+from fastlinear.kernels.borrowed import (
+    Layer,
+    layers_of,
+    matrix,
+    plane,
+    planes_of,
+    require_gradients,
+)
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import MATRIX, Matrix, address_of, call, transposed, view
-from fastlinear.kernels.network import copy, linear
+from fastlinear.kernels.network import copy, linear, out_columns, width
 from fastlinear.kernels.packing import PLAIN, Fused
 from fastlinear.kernels.product import Product
 from fastlinear.kernels.reductions import softmax_backward_rows, softmax_rows
@@ -37,9 +44,22 @@ class Stage(NamedTuple):
     backward: Any
 
 
+@compiled(internal=True)
+def keep_output(z, a):
+    """Return what h' is taken of: A."""
+    return a
+
+
+@compiled(internal=True)
+def keep_input(z, a):
+    """Return what h' is taken of: Z."""
+    return z
+
+
 @cache
 def map_stage(h: Any, h_prime: Any, from_output: bool) -> Stage:
     """Return the stage A = h(X W^T + b), or A = h(X); ``h_prime`` takes A if ``from_output``."""
+    keep = keep_output if from_output else keep_input  # the cache can name a function, not a bool
 
     @compiled(internal=True)
     def forward(layer, x):
@@ -49,7 +69,7 @@ def map_stage(h: Any, h_prime: Any, from_output: bool) -> Stage:
         for s in range(z.shape[0]):
             for n in range(z.shape[1]):
                 a[s, n] = h(z[s, n], p, q)
-        return a, (a if from_output else z)
+        return a, keep(z, a)
 
     @compiled(internal=True)
     def backward(layer, x, v, da, dW, db, dx):
@@ -66,6 +86,8 @@ def map_stage(h: Any, h_prime: Any, from_output: bool) -> Stage:
 @compiled(internal=True)
 def linear_forward(layer, x):
     """Y = X W^T + b, equation (2)."""
+    if layer[0].shape[0] == 0:
+        raise ValueError("params: expected a weight for a Linear layer, got none")
     z = affine_of(layer, x)
     return z, z
 
@@ -79,7 +101,10 @@ def linear_backward(layer, x, v, dy, dW, db, dx):
 @compiled(internal=True)
 def softmax_forward(layer, x):
     """Y = softmax(X), row by row."""
-    z, y = affine_of(layer, x), np.empty(x.shape, x.dtype)
+    if layer[0].shape[0] > 0:
+        raise ValueError("params: expected no weight for a Softmax layer, got one")
+    z = affine_of(layer, x)
+    y = np.empty_like(z)
     softmax_rows(0, len(x), z, y)
     return y, y
 
@@ -87,11 +112,10 @@ def softmax_forward(layer, x):
 @compiled(internal=True)
 def softmax_backward(layer, x, y, dy, dW, db, dx):
     """Pull dY back through the softmax, from its output."""
-    if dx is not None:
-        dz, given = np.empty_like(y), np.empty_like(y)
-        copy(y.dtype.type(1), *y.shape, view(dy), view(given))
-        softmax_backward_rows(0, len(y), given, y, dz)
-        copy(y.dtype.type(1), *y.shape, view(dz), view(dx))
+    dz, given = np.empty_like(y), np.empty_like(y)
+    copy(y.dtype.type(1), *y.shape, view(dy), view(given))
+    softmax_backward_rows(0, len(y), given, y, dz)
+    gradients(layer, x, dz, dW, db, dx)
 
 
 LINEAR = Stage(linear_forward, linear_backward)
@@ -126,7 +150,7 @@ serial_product_address = shared(
 @compiled(internal=True)
 def gradients(layer, x, dz, dW, db, dx):
     """Fill dW (4), db (9) and, unless dx is None, dX (14); without W, dX is dZ."""
-    W = layer[0]
+    W, _, _ = layer
     if W.shape[0] > 0:
         S, (N, M) = len(x), W.shape
         one = x.dtype.type(1)
@@ -155,38 +179,86 @@ if config.DISABLE_JIT:
 
 @cache
 def network_gradients(stages: tuple[Stage, ...]) -> tuple[Any, Any]:
-    """Return forward(params, x) and backward(params, kept, dy, grads[, dx]) of these stages."""
-    first = stages[0]
-    first_forward, first_backward = first
+    """Return forward(params, x) and backward(params, kept, dy, grads[, dx]) of these stages.
 
-    @compiled
-    def last_forward(params, x):
-        y, v = first_forward(params[:3], x)
-        return y, ((x, v),)
-
-    @compiled
-    def last_backward(params, kept, dy, grads, dx=None):
-        (x, v), dW, db = kept[0], grads[0], grads[1]
-        first_backward(params[:3], x, v, dy, dW, db, dx)
-
-    if len(stages) == 1:
-        return last_forward, last_backward
-    rest_forward, rest_backward = network_gradients(stages[1:])
+    Both check every type and shape before they write.
+    """
+    run_forward, run_backward = _chain(stages)
 
     @compiled
     def forward(params, x):
-        a, v = first_forward(params[:3], x)
-        y, kept = rest_forward(params[3:], a)
-        return y, ((x, v), *kept)
+        out_columns(layers_of(params, x), matrix(x).columns)
+        return run_forward(params, x)
 
     @compiled
     def backward(params, kept, dy, grads, dx=None):
-        da = np.empty_like(kept[1][0])
-        rest_backward(params[3:], kept[1:], dy, grads[2:], da)
-        (x, v), dW, db = kept[0], grads[0], grads[1]
-        first_backward(params[:3], x, v, da, dW, db, dx)
+        require_gradients(params, kept, dy, grads, dx)
+        dX = plane(kept[0]) if dx is None else plane(dx)
+        layers = layers_of(params, dy)
+        check_shapes(layers, planes_of(kept), plane(dy), planes_of(grads), dX)
+        run_backward(params, kept, dy, grads, dx)
 
     return forward, backward
+
+
+@cache
+def _chain(stages: tuple[Stage, ...]) -> tuple[Any, Any]:
+    """Return both passes of the stages; ``kept`` holds x and v of each, one after another."""
+    first_forward, first_backward = stages[0]
+
+    @compiled(internal=True)
+    def last_forward(params, x):
+        y, v = first_forward(params, x)
+        return y, (x, v)
+
+    @compiled(internal=True)
+    def last_backward(params, kept, dy, grads, dx):
+        first_backward(params, kept[0], kept[1], dy, grads[0], grads[1], dx)
+
+    if len(stages) == 1:
+        return last_forward, last_backward
+    rest_forward, rest_backward = _chain(stages[1:])
+
+    @compiled(internal=True)
+    def forward(params, x):
+        a, v = first_forward(params[:3], x)
+        y, kept = rest_forward(params[3:], a)
+        return y, (x, v, *kept)
+
+    @compiled(internal=True)
+    def backward(params, kept, dy, grads, dx):
+        da = np.empty_like(kept[2])
+        rest_backward(params[3:], kept[2:], dy, grads[2:], da)
+        first_backward(params[:3], kept[0], kept[1], da, grads[0], grads[1], dx)
+
+    return forward, backward
+
+
+@compiled(internal=True)
+def check_shapes(layers, kept, dY, grads, dX):
+    """Raise ValueError unless all planes that ``backward`` takes fit together."""
+    X = kept[0]
+    S, columns = X.rows, X.columns
+    out_columns(layers, columns)
+    for i in range(len(layers)):
+        x, v, dW, db = kept[2 * i], kept[2 * i + 1], grads[2 * i], grads[2 * i + 1]
+        N, M, _ = layers[i].W
+        biases = layers[i].b.columns
+        if x.rows != S or x.columns != columns:
+            raise ValueError("kept: layer", i, "expected", (S, columns), "got", (x.rows, x.columns))
+        columns = width(layers[i], columns)
+        if v.rows != S or v.columns != columns:
+            raise ValueError("kept: layer", i, "expected", (S, columns), "got", (v.rows, v.columns))
+        if dW.rows != N or dW.columns != M:
+            raise ValueError(
+                "grads: dW of layer", i, "expected", (N, M), "got", (dW.rows, dW.columns)
+            )
+        if db.columns != biases:
+            raise ValueError("grads: db of layer", i, "expected", biases, "got", db.columns)
+    if dY.rows != S or dY.columns != columns:
+        raise ValueError("dy: expected shape", (S, columns), "got", (dY.rows, dY.columns))
+    if dX.rows != S or dX.columns != X.columns:
+        raise ValueError("dx: expected shape", (S, X.columns), "got", (dX.rows, dX.columns))
 
 
 @compiled

@@ -6,13 +6,33 @@ Each function names its product; `fastlinear.kernels.product` holds the loops an
 ``linear_*`` may be called from nopython code, also inside a ``prange``. Like all kernels they trust
 their inputs and overwrite their outputs, any strides allowed. `forward` and `backward` are what the
 layers call: with the activation fused in, and one parallel launch each.
+
+>>> import numba, numpy as np
+>>> from fastlinear.kernels import tiled
+>>> @numba.njit
+... def descend(X, T, W, b, lr, steps):
+...     dY, dW, db = np.empty_like(T), np.empty_like(W), np.empty_like(b)
+...     for _ in range(steps):
+...         tiled.linear_forward(X, W, b, dY)
+...         dY -= T
+...         tiled.linear_backward_weight(dY, X, dW)
+...         tiled.linear_backward_bias(dY, db)
+...         W -= lr * dW
+...         b -= lr * db
+>>> X = np.array([[0.0], [1.0], [2.0], [3.0]])
+>>> W, b = np.zeros((1, 1)), np.zeros(1)
+>>> descend(X, 2 * X + 1, W, b, 0.1, 200)
+>>> print(W.round(3), b.round(3))
+[[2.]] [1.]
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numba import prange
+from numba.core import config
 
+from fastlinear.kernels import loops
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import Matrix, address_of, transposed, view
 from fastlinear.kernels.packing import FORM_A, FORM_B, FORWARD, PLAIN, Fused
@@ -69,6 +89,13 @@ def linear_backward_input(dY, W, dX):
     else:
         for t in prange(threads):
             run_share(one, input_sum(dY, W, dX, plain(one)), t, threads)
+
+
+if config.DISABLE_JIT:  # no register tiles, but their bits
+    linear_forward = loops.linear_forward
+    linear_backward_weight = loops.linear_backward_weight
+    linear_backward_bias = loops.linear_backward_bias
+    linear_backward_input = loops.linear_backward_input
 
 
 @compiled(parallel=True, any_layout=True)

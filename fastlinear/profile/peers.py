@@ -232,7 +232,12 @@ class OnnxRuntime(Contestant):
         binding = session.io_binding()
         binding.bind_cpu_input("X", data.X)
         binding.bind_output("A", "cpu", 0, A.dtype, A.shape, A.ctypes.data)
-        return Run(partial(session.run_with_iobinding, binding), lambda _: {"Y": A})
+
+        def call() -> tuple[Any, Any]:
+            session.run_with_iobinding(binding)
+            return A, data.X  # bound by their addresses: they must live as long as the call
+
+        return Run(call, lambda _: {"Y": A})
 
 
 # Each by its name: the modules it needs, and how to make it for a number of threads.

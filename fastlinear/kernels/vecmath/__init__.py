@@ -6,8 +6,7 @@ explicit fused multiply-adds, IEEE division, no call to a C library. So LLVM vec
 loop over them, and a result has the same bits at every vector width, position and machine.
 
 Each docstring states the largest errors that ``benchmarks/ulp.py`` measured for float32 and for
-float64: over all float32 values for exp, expm1, log, log1p, erf, sigmoid, tanh, gelu and mish',
-over every 61st for the others, and over dense samples of float64. Zeros keep their sign, NaN gives
+float64: over all float32 values and over dense samples of float64. Zeros keep their sign, NaN gives
 NaN, and subnormal results are rounded like any other.
 """
 

@@ -90,7 +90,7 @@ def gelu_tanh(x):
 
 @inlined
 def gelu_tanh_prime(x):
-    """Return the derivative of `gelu_tanh`. Measured: 3.11, 2.50 ULP, of 1/2 around its zero."""
+    """Return the derivative of `gelu_tanh`. Measured: 3.41, 2.41 ULP, of 1/2 around its zero."""
     real = type(x)
     a = at_most(abs(x), FARTHEST(x))
     v, rest = cubic(a)

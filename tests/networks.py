@@ -1,0 +1,29 @@
+"""What the tests of networks and kernels in nopython code share."""
+
+from __future__ import annotations
+
+import numpy as np
+from shapes import uniform
+
+import fastlinear as fl
+
+
+def sample(*shape: int, dtype: type = np.float32, seed: int = 0) -> np.ndarray:
+    return uniform(np.random.default_rng(seed), *shape, dtype=dtype)
+
+
+def same(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two arrays hold the same bits but for the sign and payload of NaN."""
+    return a.dtype == b.dtype and a.shape == b.shape and np.array_equal(a, b, equal_nan=True)
+
+
+def cube(x):
+    return x**3
+
+
+def cube_prime(x):
+    return 3 * x**2
+
+
+def users_activation() -> fl.Activation:
+    return fl.Activation(cube, cube_prime)
