@@ -12,32 +12,43 @@ import numpy as np
 from numba import types
 
 from fastlinear.kernels.jit import compiled
-from fastlinear.kernels.memory import MATRIX, Matrix, address_of, itemsize, moved, transposed
-from fastlinear.kernels.packing import FORM_A, FORM_B, FORWARD, PLAIN, Fused, copy_strip
-from fastlinear.kernels.product import Block, End, Product, block_product, product
-from fastlinear.kernels.shared import shared
-from fastlinear.kernels.sizes import (
-    NARROW_ROWS,
-    NARROW_TERMS,
-    TRANSPOSED_VECTOR_BYTES,
-    VECTOR_BYTES,
-    VECTORS,
+from fastlinear.kernels.memory import (
+    MATRIX,
+    Matrix,
+    address_of,
+    call,
+    itemsize,
+    moved,
+    row_of,
+    transposed,
 )
-from fastlinear.kernels.tile import row_shape, width
+from fastlinear.kernels.packing import FORM_A, FORM_B, FORWARD, PLAIN, Fused
+from fastlinear.kernels.product import Product, product
+from fastlinear.kernels.shared import shared
+from fastlinear.kernels.sizes import NARROW_ROWS, NARROW_TERMS, VECTOR_BYTES
+
+
+def _argument_types(scalar: Any) -> tuple[Any, Any]:
+    fused = types.NamedTuple((types.intp,) * 4 + (MATRIX, scalar, scalar), Fused)
+    task = types.NamedTuple((types.intp,) * 3 + (MATRIX,) * 3 + (types.intp, fused), Product)
+    return scalar, task
+
+
+product_address = shared(product, _argument_types)
 
 
 @compiled(internal=True)
-def oriented_product(one, task):
+def run_product(one, task):
     """Compute a product, serially, the way round that fills more lanes."""
     if is_narrow(one, task):
-        narrow_product(one, task)
+        call(narrow_address(one), (one, task))
     else:
-        product(one, task)
+        call(product_address(one), (one, task))
 
 
 @compiled(internal=True)
 def is_narrow(one, task):
-    """Return whether C has so few columns that turning the product round pays for two copies.
+    """Return whether C has so few columns that turning the product round pays for the copy.
 
     A tile takes a cycle for a row of it and a term, however few its lanes; turned round, a lane's
     share of one, and about a third of a cycle more where A has to be transposed for it.
@@ -50,28 +61,42 @@ def is_narrow(one, task):
 
 @compiled(internal=True)
 def narrow_product(one, task):
-    """Compute C^T = B^T A^T for some rows of C at a time, then end them as rows: bias, h and h'."""
-    item = itemsize(one)
-    plain = row_shape(one, VECTORS, VECTOR_BYTES, False, False)
-    across = row_shape(one, 2, TRANSPOSED_VECTOR_BYTES, False, True)
-    n = width(across)
+    """Compute C^T = B^T A^T for some rows of C at a time, then end them: bias, h and h'."""
+    item, J = itemsize(one), task.J
     pitch = NARROW_ROWS * item
-    scratch = np.empty(VECTOR_BYTES + task.J * pitch + NARROW_ROWS * n * item, np.uint8)
+    scratch = np.empty(VECTOR_BYTES + 2 * J * pitch, np.uint8)
     T = (address_of(scratch) // VECTOR_BYTES + 1) * VECTOR_BYTES
-    P = T + task.J * pitch
     for i in range(0, task.I, NARROW_ROWS):
-        piece = part(item, task, i, 0, min(NARROW_ROWS, task.I - i), task.J)
-        I, J, K, A, B, C, bias, f = piece
-        t = turned(piece)
+        piece = part(item, task, i, 0, min(NARROW_ROWS, task.I - i), J)
+        f, t = piece.fused, turned(piece)
         formed = PLAIN if f.formed == FORWARD else t.fused.formed
         sums = Fused(0, 0, f.hadamard, formed, t.fused.V, f.p, f.q)
-        product(one, Product(J, I, K, t.A, t.B, Matrix(T, pitch, item), 0, sums))
-        copy_strip(across, item, I, J, Matrix(T, item, pitch), P, n)
-        rows = Block(I, J, 0, A, B, 0, C, f.V)
-        block_product(
-            plain, one, rows, Matrix(P, n * item, item), 1, End(False, bias, f.h), f, True
-        )
+        result = Matrix(T, pitch, item)
+        call(product_address(one), (one, Product(t.I, t.J, t.K, t.A, t.B, result, 0, sums)))
+        Z = Matrix(T + J * pitch, J * item, item) if f.h != 0 else piece.C
+        copy_turned(one, piece.I, J, result, piece.bias, Z)
+        if f.h != 0:
+            call(f.h, (one, piece.I, J, Z, piece.C, f.p, f.q))
+            if f.h_prime != 0:
+                call(f.h_prime, (one, piece.I, J, Z, f.V, f.p, f.q))
     scratch[0] = 0  # alive until here: Numba frees an array after its last mention
+
+
+narrow_address = shared(narrow_product, _argument_types)
+
+
+@compiled(internal=True)
+def copy_turned(one, I, J, T, bias, Z):
+    """Z_ij = T_ji + b_j, where ``bias`` is the address of b, or 0."""
+    for j in range(J):
+        t = row_of(one, T, j, I)
+        if bias != 0:
+            b = row_of(one, Matrix(bias, 0, 0), 0, J)[j]
+            for i in range(I):
+                row_of(one, moved(Z, i, j), 0, 1)[0] = t[i] + b
+        else:
+            for i in range(I):
+                row_of(one, moved(Z, i, j), 0, 1)[0] = t[i]
 
 
 @compiled(internal=True)
@@ -101,12 +126,3 @@ def part(item, task, i, j, rows, columns):
     A, B, C = moved(task.A, i, 0), moved(task.B, 0, j), moved(task.C, i, j)
     bias = task.bias + j * item if task.bias != 0 else 0
     return Product(rows, columns, task.K, A, B, C, bias, fused)
-
-
-def _argument_types(scalar: Any) -> tuple[Any, Any]:
-    fused = types.NamedTuple((types.intp,) * 4 + (MATRIX, scalar, scalar), Fused)
-    task = types.NamedTuple((types.intp,) * 3 + (MATRIX,) * 3 + (types.intp, fused), Product)
-    return scalar, task
-
-
-product_address = shared(oriented_product, _argument_types)

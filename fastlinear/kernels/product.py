@@ -120,13 +120,11 @@ def product(one, task):
     brought = 0
     if bring_a:
         brought = rows * row_pitch(item, min(K, block)) + GATHERED_TERMS * GATHERED_BYTES
-    if partial + strip + brought == 0:
-        strips(one, task, plan, Matrix(0, pitch, item), 0, 0)
-    else:
-        scratch = np.empty(VECTOR_BYTES + partial + strip + brought, np.uint8)
-        P = (address_of(scratch) // VECTOR_BYTES + 1) * VECTOR_BYTES
-        strips(one, task, plan, Matrix(P, pitch, item), P + partial, P + partial + strip)
-        scratch[0] = 0  # alive until here: Numba frees an array after its last mention
+    # One call, even where no scratch is needed: a second would compile all loops twice.
+    scratch = np.empty(VECTOR_BYTES + partial + strip + brought, np.uint8)
+    P = (address_of(scratch) // VECTOR_BYTES + 1) * VECTOR_BYTES
+    strips(one, task, plan, Matrix(P, pitch, item), P + partial, P + partial + strip)
+    scratch[0] = 0  # alive until here: Numba frees an array after its last mention
 
 
 class Plan(NamedTuple):
@@ -186,7 +184,7 @@ def strips(one, task, plan, P, T, F):
                     Cij, Vij = moved(C, i, j), moved(fused.V, i, j)
                     block = Block(height, columns, terms, Aik, Bk, panel, Cij, Vij)
                     if plan.direct or plan.copied:
-                        block_product(plain, one, block, P, plan.chunk, end, fused, False)
+                        block_product(plain, one, block, P, plan.chunk, end, fused)
                     elif plan.block > BLOCK:
                         Oij = P if end.h != 0 else Cij
                         row_abreast(one, columns, terms, Aik, Bk, Cij, Oij, end)
@@ -194,7 +192,7 @@ def strips(one, task, plan, P, T, F):
                     else:
                         panel = width(turned) * B.col
                         block = Block(height, columns, terms, Aik, Bk, panel, Cij, Vij)
-                        block_product(turned, one, block, P, plan.chunk, end, fused, False)
+                        block_product(turned, one, block, P, plan.chunk, end, fused)
 
 
 class Block(NamedTuple):
@@ -223,16 +221,16 @@ class End(NamedTuple):
 
 
 @compiled(internal=True)
-def block_product(shape, one, block, P, chunk, end, fused, resume):
+def block_product(shape, one, block, P, chunk, end, fused):
     """Compute one block: chunks of the sum (3rd loop), down the rows (2nd).
 
-    Between chunks the partial sums rest in P, and from there they ``resume`` if they began before.
+    Between chunks the partial sums rest in P.
     """
     I, J, K, A, B, panel, C, V = block
     for k in range(0, max(K, 1), chunk):
         Bk = moved(B, k, 0)
         finish = k + chunk >= K
-        step = Step(min(chunk, K - k), k > 0 or resume, finish, end.accumulate, end.bias)
+        step = Step(min(chunk, K - k), k > 0, finish, end.accumulate, end.bias)
         i = 0
         while i < I:
             Ai, Ci = moved(A, i, k), moved(C, i, 0)

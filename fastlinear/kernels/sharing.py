@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from fastlinear.kernels.jit import compiled
-from fastlinear.kernels.memory import call, itemsize
-from fastlinear.kernels.orientation import may_turn, part, product_address, turned
+from fastlinear.kernels.memory import itemsize
+from fastlinear.kernels.orientation import may_turn, part, run_product, turned
 from fastlinear.kernels.packing import FORWARD
 from fastlinear.kernels.sizes import COPY_ROWS, SHARE_WORK, VECTOR_BYTES
 from fastlinear.kernels.threads import thread_count
@@ -27,14 +27,14 @@ def run_share(one, task, t, threads):
     if task.C.col != item and task.J > 1 and fits_turned(item, task):
         task = turned(task)
     if threads == 1 and (task.C.col == item or task.J == 1):
-        call(product_address(one), (one, task))
+        run_product(one, task)
         return
     i, j, rows, columns = cell(t, threads, task.I, task.J, VECTOR_BYTES // item)
     if task.C.col == item or columns == 1:
-        call(product_address(one), (one, part(item, task, i, j, rows, columns)))
+        run_product(one, part(item, task, i, j, rows, columns))
     else:
         for c in range(j, j + columns):
-            call(product_address(one), (one, part(item, task, i, c, rows, 1)))
+            run_product(one, part(item, task, i, c, rows, 1))
 
 
 @compiled(internal=True)

@@ -18,7 +18,7 @@ from numba.core.caching import NullCache
 from fastlinear import kernels
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import MATRIX
-from fastlinear.kernels.orientation import oriented_product
+from fastlinear.kernels.product import product
 
 READABLE = platform.machine().lower() in ("x86_64", "amd64")
 """Whether this machine's code is of the kind that can be read here."""
@@ -144,8 +144,8 @@ def product_code(dtype: str) -> list[Loop]:
     ones = np.ones((1, 1), dtype)
     kernels.formulation("tiled").linear_forward(ones, ones, None, ones.copy())  # names the types
     scalar = from_dtype(np.dtype(dtype))
-    signature = next(key for key in oriented_product.overloads if key[0] == scalar)
-    return list(innermost_loops(listing(oriented_product, signature)))
+    signature = next(key for key in product.overloads if key[0] == scalar)
+    return list(innermost_loops(listing(product, signature)))
 
 
 def product_loops(dtype: str) -> list[Loop]:
