@@ -178,10 +178,15 @@ class Module(ABC):
         Networks with the same sequence of layers and activations share one ``fn``, whatever their
         sizes, so nothing is compiled again for other weights.
 
+        A function of your own with ``@njit(cache=True)`` may call it. Numba keeps the network's
+        code in that function's file and notices edits of your source only: after an upgrade of
+        fastlinear, delete such files.
+
         Returns
         -------
         fn : compiled function
-            Raises ValueError where a shape does not fit; does not compile where a dtype differs.
+            Raises ValueError, before anything is written, where a shape does not fit; does not
+            compile where a dtype, a number of axes or the number of layers differs.
         params : tuple
             Three arrays for each layer, one after another: **copies** of weight (N, M) and bias
             (N,), without elements where there are none, and the activation's two parameters. Call
@@ -220,18 +225,44 @@ class Module(ABC):
 
         ``y, kept = forward(params, x)`` and ``backward(params, kept, dy, grads)``, or
         ``backward(params, kept, dy, grads, dx)`` where dL/dX is wanted too. x is (S, M), dy (S, N),
-        dx (S, M), any strides. They have the bits of `forward` and `backward` with the formulation
-        "tiled" or "loops", are serial and keep nothing: threads may train at once, each with grads
-        of its own. Shapes are not checked.
+        dx (S, M), any strides; no output overlaps another array. They have the bits of `forward`
+        and `backward` with the formulation "tiled" or "loops", are serial and keep nothing: threads
+        may train at once, each with grads of its own.
 
         Returns
         -------
         forward, backward : compiled function
+            They raise ValueError, before anything is written, where a shape does not fit, and do
+            not compile where a dtype or a number of axes differs, as the function of `as_jit`.
         params : tuple
             As `as_jit` returns it.
         grads : tuple
             Two arrays for each layer, one after another: zeros of the shapes of weight and bias,
             for ``backward`` to overwrite.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `as_jit`.
+
+        Examples
+        --------
+        >>> import numba, numpy as np, fastlinear as fl
+        >>> layer = fl.Linear(1, 1, dtype=np.float64, rng=0)
+        >>> forward, backward, params, grads = layer.jit_backward()
+        >>> @numba.njit
+        ... def train(params, grads, X, T, lr, steps):
+        ...     for _ in range(steps):
+        ...         Y, kept = forward(params, X)
+        ...         backward(params, kept, Y - T, grads)
+        ...         W, b, _ = params
+        ...         W -= lr * grads[0]
+        ...         b -= lr * grads[1]
+        >>> X = np.array([[0.0], [1.0], [2.0], [3.0]])
+        >>> train(params, grads, X, 2 * X + 1, 0.1, 200)
+        >>> layer.params["weight"], layer.params["bias"] = params[:2]
+        >>> layer.predict(np.array([[10.0]])).round(3)
+        array([[21.]])
         """
         from fastlinear.layers.nopython import jit_backward
 
