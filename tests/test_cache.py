@@ -163,6 +163,33 @@ def test_settings_compile_anew_only_where_they_must(warm, setting, value, expect
     assert warm.run() == WARM
 
 
+EVERYTHING = """
+import numba.core.event as event, numpy as np, fastlinear as fl
+X, labels = np.ones((4, 3), np.float32), np.array([0, 1, 0, 1])
+with event.install_recorder("numba:compile") as recorder:
+    for name in ("tanh", "gelu"):  # differentiated from its output, and from its input
+        net = fl.MLP([3, 4, 2], name, rng=0)
+        loss, optimizer = fl.CrossEntropyLoss(), fl.Adam(net)
+        loss.forward(net.forward(X), labels)
+        net.backward(loss.backward(), accumulate=True)
+        optimizer.step()
+        fn, params = net.as_jit()
+        fn(params, X)
+        forward, backward, params, grads = net.jit_backward()
+        y, kept = forward(params, X)
+        backward(params, kept, y, grads)
+print([str(e.data["dispatcher"]) for _, e in recorder.buffer if e.is_start])
+"""
+
+
+def test_a_second_process_compiles_nothing():
+    """Neither what is called from Python, nor what was first compiled as part of something else."""
+    command = [sys.executable, "-c", EVERYTHING]
+    for _ in range(2):
+        printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    assert printed.stdout.strip() == "[]"
+
+
 # --- never in the way -----------------------------------------------------------------------------
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from shapes import DTYPES, uniform
 
 import fastlinear as fl
+from fastlinear.kernels import loops, tiled
 from fastlinear.kernels.fma import exact_fma, fma
 from fastlinear.kernels.jit import compiled
 
@@ -49,7 +50,32 @@ def results() -> dict[str, np.ndarray]:
         backward(params, kept, y - 1, grads, dx)
         arrays = (fn(params, X), fn(params, X[0], np.empty(4, dtype)), y, dx, *grads)
         found |= {f"as_jit {np.dtype(dtype)} {i}": array for i, array in enumerate(arrays)}
+        for kernels in (tiled, loops):
+            arrays = products(kernels, X, dtype)
+            found |= {f"{kernels.__name__} {array.shape} {dtype}": array for array in arrays}
     return found
+
+
+def products(kernels, X, dtype) -> tuple[np.ndarray, ...]:
+    """Call the four sums of a module."""
+    W, b = uniform(np.random.default_rng(1), 5, 3, dtype=dtype), np.ones(5, dtype)
+    Y, dW, db, dX = (np.empty(shape, dtype) for shape in ((4, 5), (5, 3), 5, (4, 3)))
+    kernels.linear_forward(X, W, b, Y)
+    kernels.linear_backward_weight(Y, X, dW)
+    kernels.linear_backward_bias(Y, db)
+    kernels.linear_backward_input(Y, W, dX)
+    return Y, dW, db, dX
+
+
+def interpret(*arguments: str) -> None:
+    """Run Python where nothing compiles."""
+    subprocess.run(
+        [sys.executable, "-W", "error", *arguments],
+        check=True,
+        cwd=Path(__file__).parent,
+        env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
+        timeout=300,
+    )
 
 
 def test_same_bits(tmp_path):
@@ -58,17 +84,18 @@ def test_same_bits(tmp_path):
         f"import numpy as np, test_disable_jit as t; np.savez({str(path)!r}, **t.results())\n"
         "assert type(t.fma) is type(t.exact_fma), 'it compiled'"
     )
-    subprocess.run(
-        [sys.executable, "-W", "error", "-c", script],
-        check=True,
-        cwd=Path(__file__).parent,
-        env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
-        timeout=300,
-    )
+    interpret("-c", script)
     with np.load(path) as interpreted:
         for name, expected in results().items():
             assert interpreted[name].dtype == expected.dtype
             assert np.array_equal(interpreted[name], expected), name
+
+
+def test_other_tests_interpreted():
+    """What does not fit is told just as well, and the examples of docstrings run."""
+    files = ["test_jit_backward.py", "test_nopython_kernels.py"]
+    chosen = ["-k", "not test_same_bits and not test_kernels", "-p", "no:cacheprovider", "-q"]
+    interpret("-m", "pytest", *files, *chosen)
 
 
 @compiled

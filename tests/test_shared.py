@@ -47,8 +47,32 @@ def test_a_body_that_does_not_compile_raises(monkeypatch, capsys):
     with pytest.raises(RuntimeError, match=r"double\.float32 could not be compiled"):
         caller(np.float32(1), where)
     assert where[0] == 42
+    with pytest.raises(RuntimeError, match="could not be compiled"):
+        shared.compile_all("float32")
     assert "no body today" in capsys.readouterr().err
 
     monkeypatch.undo()
     caller(np.float32(2), where)  # tried anew, and found
     assert where[0] == 4
+
+
+@compiled(internal=True)
+def triple(x, where):
+    where[0] = x + x + x
+
+
+triple_address = shared.shared(triple, _types, lazy=True)
+
+
+@compiled
+def calls_if(x, where, wanted):
+    if wanted:
+        call(triple_address(x), (x, where))
+
+
+def test_a_lazy_one_is_compiled_when_it_is_called():
+    where = np.zeros(1)
+    calls_if(7.0, where, False)
+    assert not triple.overloads
+    calls_if(7.0, where, True)
+    assert where[0] == 21

@@ -71,17 +71,17 @@ def walk(one, S, N, M, X, W, bias, Y):
     """Go along the columns: whole tiles, then one that is narrowed and masked."""
     shape = row_shape(one, VECTORS, VECTOR_BYTES, False, False)
     span, item = tile_width(shape), itemsize(one)
-    main = N - N % span
-    for n in range(0, main, span):
-        panel(shape, span, S, M, X, moved(W, n, 0), at(bias, n * item), moved(Y, 0, n))
-    left = N - main
-    Wn, bn, Yn = moved(W, main, 0), at(bias, main * item), moved(Y, 0, main)
+    left = N
+    while left >= span:
+        panel(shape, span, S, M, X, W, bias, Y)
+        W, bias, Y = moved(W, span, 0), at(bias, span * item), moved(Y, 0, span)
+        left -= span
     if left * 2 > span:
-        panel(narrowed(shape, 0), left, S, M, X, Wn, bn, Yn)
+        panel(narrowed(shape, 0), left, S, M, X, W, bias, Y)
     elif left * 4 > span:
-        panel(narrowed(shape, 1), left, S, M, X, Wn, bn, Yn)
+        panel(narrowed(shape, 1), left, S, M, X, W, bias, Y)
     elif left > 0:
-        panel(narrowed(shape, 2), left, S, M, X, Wn, bn, Yn)
+        panel(narrowed(shape, 2), left, S, M, X, W, bias, Y)
 
 
 @compiled(internal=True, inline=True)
@@ -110,18 +110,24 @@ def panel(shape, left, S, M, X, W, bias, Y):
 @compiled(internal=True, inline=True)
 def rows_product(shape, left, M, X, W, bias, Y):
     """Sum one tile; all its blocks are added in registers."""
-    x, w = X.data, W.data
-    total = zeros(shape)
-    for m in range(0, M, BLOCK):
-        block = zeros(shape)
-        for _ in range(min(BLOCK, M - m)):
-            block = rank_update(block, load_operand(shape, w, W.col, W.row, left), x, X.row, X.col)
-            x += X.col
-            w += W.col
-        total = block if m == 0 else add(total, block)
+    total = block_sum(shape, left, min(BLOCK, M), X, W)
+    for m in range(BLOCK, M, BLOCK):
+        terms = min(BLOCK, M - m)
+        total = add(total, block_sum(shape, left, terms, moved(X, 0, m), moved(W, 0, m)))
     if bias != 0:
         total = add(total, load(with_rows(shape, 1), bias, 0, left))
     store(total, Y.data, Y.row, left)
+
+
+@compiled(internal=True, inline=True)
+def block_sum(shape, left, terms, X, W):
+    """Return one block's sum, term by term, of the tile."""
+    x, w, block = X.data, W.data, zeros(shape)
+    for _ in range(terms):
+        block = rank_update(block, load_operand(shape, w, W.col, W.row, left), x, X.row, X.col)
+        x += X.col
+        w += W.col
+    return block
 
 
 row_affine_address = shared(

@@ -22,16 +22,15 @@ from fastlinear.kernels.memory import (
     row_of,
     transposed,
 )
-from fastlinear.kernels.packing import FORM_A, FORM_B, FORWARD, PLAIN, Fused
+from fastlinear.kernels.packing import FORM_A, FORM_B, FORWARD, PLAIN, Fused, fused_type
 from fastlinear.kernels.product import Product, product
 from fastlinear.kernels.shared import shared
 from fastlinear.kernels.sizes import NARROW_ROWS, NARROW_TERMS, VECTOR_BYTES
 
 
 def _argument_types(scalar: Any) -> tuple[Any, Any]:
-    fused = types.NamedTuple((types.intp,) * 4 + (MATRIX, scalar, scalar), Fused)
-    task = types.NamedTuple((types.intp,) * 3 + (MATRIX,) * 3 + (types.intp, fused), Product)
-    return scalar, task
+    matrices = (types.intp,) * 3 + (MATRIX,) * 3
+    return scalar, types.NamedTuple((*matrices, types.intp, fused_type(scalar)), Product)
 
 
 product_address = shared(product, _argument_types)
@@ -82,7 +81,7 @@ def narrow_product(one, task):
     scratch[0] = 0  # alive until here: Numba frees an array after its last mention
 
 
-narrow_address = shared(narrow_product, _argument_types)
+narrow_address = shared(narrow_product, _argument_types, lazy=True)
 
 
 @compiled(internal=True)

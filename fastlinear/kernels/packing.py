@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from numba import types
+
 from fastlinear.kernels import sizes
 from fastlinear.kernels.jit import compiled
-from fastlinear.kernels.memory import Matrix, call, itemsize, moved, transposed
+from fastlinear.kernels.memory import MATRIX, Matrix, call, itemsize, moved, transposed
 from fastlinear.kernels.tile import (
     gather_operand,
     load_operand,
@@ -42,6 +44,11 @@ class Fused(NamedTuple):
     V: Matrix
     p: Any
     q: Any
+
+
+def fused_type(scalar: Any) -> Any:
+    """Return the Numba type of a Fused for a dtype."""
+    return types.NamedTuple((types.intp,) * 4 + (MATRIX, scalar, scalar), Fused)
 
 
 @compiled(internal=True)

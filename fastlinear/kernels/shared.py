@@ -13,12 +13,22 @@ import ctypes
 import traceback
 from typing import Any
 
+import numpy as np
 from llvmlite import binding, ir
-from numba import types
+from numba import from_dtype, types
 from numba.core import cgutils, config
 from numba.extending import intrinsic
 
 from fastlinear.kernels.jit import standalone
+
+_fillers: dict[Any, list[Any]] = {types.float32: [], types.float64: []}
+
+
+def compile_all(dtype: Any) -> None:
+    """Compile all shared functions for a dtype, or load them from the cache."""
+    for fill in _fillers[from_dtype(np.dtype(dtype))]:
+        if fill() == 0:
+            raise RuntimeError("a kernel could not be compiled; the reason is printed above")
 
 
 def native_address(function: Any, *argument_types: Any) -> int:
@@ -29,7 +39,7 @@ def native_address(function: Any, *argument_types: Any) -> int:
     return int(result.library.get_pointer_to_function(result.fndesc.llvm_func_name))
 
 
-def shared(function: Any, argument_types: Any) -> Any:
+def shared(function: Any, argument_types: Any, *, lazy: bool = False) -> Any:
     """Return an intrinsic that gives the address of ``function`` for the dtype of its argument.
 
     Parameters
@@ -38,6 +48,9 @@ def shared(function: Any, argument_types: Any) -> Any:
         Compiled, returning None.
     argument_types : callable
         Gives the argument types for a float dtype.
+    lazy : bool
+        Compile at the first call, which may be inside a parallel loop, and not when a caller is
+        compiled: for what few programs call. See `compile_all`.
     """
     if config.DISABLE_JIT:
         return None  # nothing has an address, and nobody asks for one
@@ -45,12 +58,12 @@ def shared(function: Any, argument_types: Any) -> Any:
     for dtype in (types.float32, types.float64):
         symbol = f"{function.py_func.__module__}.{function.py_func.__name__}.{dtype}"
         slots[dtype] = (symbol, *_register(symbol, function, argument_types(dtype)))
+        _fillers[dtype].append(slots[dtype][-1])
 
     @intrinsic
     def address(typingctx, like):
         symbol, slot, _ = slots[like]
-        if slot.value == 0:
-            # Now rather than at the first call, which may be inside a parallel loop.
+        if slot.value == 0 and not lazy:
             slot.value = native_address(function, *argument_types(like))
 
         def codegen(context, builder, signature, args):

@@ -13,7 +13,7 @@ machine, never tuned per machine. 512 rows of a 1 KiB wide strip of B are half o
 
 ABREAST = 2
 """Blocks of the sum that go side by side where there is one row and lanes lie apart; the figures
-are in `abreast`."""
+are in `distant`."""
 
 ROWS = (6, 2, 1)
 """Heights of the register tile (MR), tallest first. 6 rows of the widest tile leave a quarter of

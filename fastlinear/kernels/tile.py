@@ -14,14 +14,23 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
+
+from fastlinear.kernels.vectors import (
+    I32,
+    fma,
+    lane_offsets,
+    load_transposed,
+    load_vector,
+    pointer_to,
+    splat,
+    store_vector,
+    vectors_in_memory,
+)
 
 LANE_GROUP = 16
 """Bytes that one step of a transposing load takes from each row: the widest shuffle granule that
 all instruction sets share."""
-
-_I32 = ir.IntType(32)
 
 
 class Tile(types.Type):
@@ -150,8 +159,8 @@ def load(typingctx, shape, address, stride, left):
     def codegen(context, builder, signature, args):
         _, address, stride, left = args
         value = ir.Constant(context.get_value_type(tile), ir.Undefined)
-        for i, pointer in _vectors_in_memory(builder, tile, address, stride):
-            value = builder.insert_value(value, _load(builder, tile, i, pointer, left), i)
+        for i, pointer in vectors_in_memory(builder, tile, address, stride):
+            value = builder.insert_value(value, load_vector(builder, tile, i, pointer, left), i)
         return value
 
     return tile(shape, address, stride, left), codegen
@@ -163,8 +172,8 @@ def store(typingctx, tile, address, stride, left):
 
     def codegen(context, builder, signature, args):
         value, address, stride, left = args
-        for i, pointer in _vectors_in_memory(builder, tile, address, stride):
-            _store(builder, tile, i, pointer, left, builder.extract_value(value, i))
+        for i, pointer in vectors_in_memory(builder, tile, address, stride):
+            store_vector(builder, tile, i, pointer, left, builder.extract_value(value, i))
         return context.get_dummy_value()
 
     return types.none(tile, address, stride, left), codegen
@@ -203,11 +212,11 @@ def load_operand(typingctx, shape, address, stride, lane_stride, left):
         _, address, stride, lane_stride, left = args
         value = ir.Constant(context.get_value_type(operand), ir.Undefined)
         if tile.transposed:
-            columns = _load_transposed(builder, tile, address, lane_stride, left)
+            columns = load_transposed(builder, tile, address, lane_stride, left)
         else:
             columns = [
-                _load(builder, tile, i, pointer, left)
-                for i, pointer in _vectors_in_memory(builder, operand, address, stride)
+                load_vector(builder, tile, i, pointer, left)
+                for i, pointer in vectors_in_memory(builder, operand, address, stride)
             ]
         for i, column in enumerate(columns):
             value = builder.insert_value(value, column, i)
@@ -228,14 +237,14 @@ def gather_operand(typingctx, shape, address, lane_stride, left):
     def codegen(context, builder, signature, args):
         _, address, lane_stride, left = args
         value = ir.Constant(context.get_value_type(operand), ir.Undefined)
-        offsets = _lane_offsets(builder, tile, lane_stride, left)
+        offsets = lane_offsets(builder, tile, lane_stride, left)
         for v in range(tile.vectors):
             vector = ir.Constant(tile.vector, ir.Undefined)
             for lane in range(tile.lanes):
-                pointer = _pointer(
+                pointer = pointer_to(
                     builder, tile.scalar, builder.add(address, offsets[v * tile.lanes + lane])
                 )
-                vector = builder.insert_element(vector, builder.load(pointer), _I32(lane))
+                vector = builder.insert_element(vector, builder.load(pointer), I32(lane))
             value = builder.insert_value(value, vector, v)
         return value
 
@@ -254,12 +263,12 @@ def rank_update(typingctx, tile, operand, A, a_i, a_k):
         for k in range(operand.rows):
             address = A
             for r in range(tile.rows):
-                scalar = builder.load(_pointer(builder, tile.scalar, address))
-                factor = _splat(builder, tile.vector, scalar)
+                scalar = builder.load(pointer_to(builder, tile.scalar, address))
+                factor = splat(builder, tile.vector, scalar)
                 for v in range(tile.vectors):
                     i = r * tile.vectors + v
                     term = builder.extract_value(rows, k * tile.vectors + v)
-                    total = _fma(builder, tile, factor, term, builder.extract_value(value, i))
+                    total = fma(builder, tile, factor, term, builder.extract_value(value, i))
                     value = builder.insert_value(value, total, i)
                 if r + 1 < tile.rows:
                     address = builder.add(address, a_i)
@@ -283,15 +292,15 @@ def blocks_update(typingctx, tile, address, block, lane_stride, left, A, a_k):
         value, address, block, lane_stride, left, A, a_k = args
         row = tile.with_rows(1)
         for r in range(tile.rows):
-            columns = _load_transposed(builder, row, address, lane_stride, left)
+            columns = load_transposed(builder, row, address, lane_stride, left)
             at = A
             for k in range(tile.steps):
-                scalar = builder.load(_pointer(builder, tile.scalar, at))
-                factor = _splat(builder, tile.vector, scalar)
+                scalar = builder.load(pointer_to(builder, tile.scalar, at))
+                factor = splat(builder, tile.vector, scalar)
                 for v in range(tile.vectors):
                     i = r * tile.vectors + v
                     term = columns[k * tile.vectors + v]
-                    total = _fma(builder, tile, factor, term, builder.extract_value(value, i))
+                    total = fma(builder, tile, factor, term, builder.extract_value(value, i))
                     value = builder.insert_value(value, total, i)
                 at = builder.add(at, a_k)
             address, A = builder.add(address, block), builder.add(A, block)
@@ -315,147 +324,6 @@ def row(typingctx, tile, r):
     return result(tile, r), codegen
 
 
-# ---- what they are made of ------------------------------------------------------------------
-
-
 def _empty(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     """Return the zero of a tile's type, or the null that stands for a shape."""
     return ir.Constant(context.get_value_type(signature.return_type), None)
-
-
-def _pointer(builder: Any, target: ir.Type, address: Any) -> Any:
-    return builder.inttoptr(address, ir.PointerType(target))
-
-
-def _vectors_in_memory(builder: Any, tile: Tile, address: Any, stride: Any) -> Any:
-    """Yield each vector's index in the tile and its address in memory."""
-    for r in range(tile.rows):
-        for v in range(tile.vectors):
-            offset = address.type(v * tile.lanes * tile.itemsize)
-            yield r * tile.vectors + v, builder.add(address, offset)
-        if r + 1 < tile.rows:
-            address = builder.add(address, stride)
-
-
-def _is_masked(tile: Tile, i: int) -> bool:
-    return tile.masked and i % tile.vectors >= tile.vectors // 2
-
-
-def _mask(builder: Any, tile: Tile, i: int, left: Any) -> Any:
-    """Return the mask of the lanes of vector ``i`` that exist."""
-    lanes = ir.VectorType(_I32, tile.lanes)
-    first = left.type(i % tile.vectors * tile.lanes)
-    count = _splat(builder, lanes, builder.trunc(builder.sub(left, first), _I32))
-    return builder.icmp_signed("<", ir.Constant(lanes, list(range(tile.lanes))), count)
-
-
-def _load(builder: Any, tile: Tile, i: int, address: Any, left: Any) -> Any:
-    pointer = _pointer(builder, tile.vector, address)
-    if not _is_masked(tile, i):
-        value = builder.load(pointer)
-        value.align = tile.itemsize
-        return value
-    mask = _mask(builder, tile, i, left)
-    signature = ir.FunctionType(tile.vector, [pointer.type, _I32, mask.type, tile.vector])
-    name = f"llvm.masked.load.v{tile.lanes}f{tile.dtype.bitwidth}.p0"
-    function = cgutils.get_or_insert_function(builder.module, signature, name)
-    zeros = ir.Constant(tile.vector, None)
-    return builder.call(function, [pointer, _I32(tile.itemsize), mask, zeros])
-
-
-def _store(builder: Any, tile: Tile, i: int, address: Any, left: Any, value: Any) -> None:
-    pointer = _pointer(builder, tile.vector, address)
-    if not _is_masked(tile, i):
-        builder.store(value, pointer).align = tile.itemsize
-        return
-    mask = _mask(builder, tile, i, left)
-    signature = ir.FunctionType(ir.VoidType(), [tile.vector, pointer.type, _I32, mask.type])
-    name = f"llvm.masked.store.v{tile.lanes}f{tile.dtype.bitwidth}.p0"
-    function = cgutils.get_or_insert_function(builder.module, signature, name)
-    builder.call(function, [value, pointer, _I32(tile.itemsize), mask])
-
-
-def _splat(builder: Any, vector: ir.Type, scalar: Any) -> Any:
-    undefined = ir.Constant(vector, ir.Undefined)
-    one = builder.insert_element(undefined, scalar, _I32(0))
-    return _shuffle(builder, one, undefined, [0] * vector.count)
-
-
-def _fma(builder: Any, tile: Tile, a: Any, b: Any, c: Any) -> Any:
-    signature = ir.FunctionType(tile.vector, [tile.vector] * 3)
-    name = f"llvm.fma.v{tile.lanes}f{tile.dtype.bitwidth}"
-    return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), [a, b, c])
-
-
-def _shuffle(builder: Any, a: Any, b: Any, picks: list[int]) -> Any:
-    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_I32, len(picks)), picks))
-
-
-def _lane_offsets(builder: Any, tile: Tile, lane_stride: Any, left: Any) -> list[Any]:
-    """Return the byte offset of each lane of a row; masked lanes repeat the last existing one."""
-    integer = lane_stride.type
-    last = builder.sub(left, integer(1))
-    offsets = []
-    for lane in range(tile.vectors * tile.lanes):
-        index = integer(lane)
-        if _is_masked(tile, lane // tile.lanes):
-            beyond = builder.icmp_signed(">", index, last)
-            index = builder.select(beyond, last, index)
-        offsets.append(builder.mul(lane_stride, index))
-    return offsets
-
-
-def _load_transposed(
-    builder: Any, tile: Tile, address: Any, lane_stride: Any, left: Any
-) -> list[Any]:
-    """Return ``steps`` rows of vectors from lanes that lie apart.
-
-    Each lane's 16 bytes are loaded so that 16-byte group g of register e holds lane
-    g * steps + e; transposing steps x steps elements inside each group then leaves row k of all
-    lanes, in order, in register k.
-    """
-    offsets = _lane_offsets(builder, tile, lane_stride, left)
-    group = ir.VectorType(tile.scalar, tile.steps)
-    rows: list[list[Any]] = [[] for _ in range(tile.steps)]
-    for v in range(tile.vectors):
-        registers = []
-        for e in range(tile.steps):
-            parts = []
-            for lane in range(e, tile.lanes, tile.steps):
-                offset = offsets[v * tile.lanes + lane]
-                part = builder.load(_pointer(builder, group, builder.add(address, offset)))
-                part.align = tile.itemsize
-                parts.append(part)
-            registers.append(_concatenate(builder, parts))
-        for k, row in enumerate(_transpose_groups(builder, tile, registers)):
-            rows[k].append(row)
-    return [vector for row in rows for vector in row]
-
-
-def _concatenate(builder: Any, parts: list[Any]) -> Any:
-    while len(parts) > 1:
-        picks = list(range(2 * parts[0].type.count))
-        parts = [
-            _shuffle(builder, a, b, picks) for a, b in zip(parts[::2], parts[1::2], strict=True)
-        ]
-    return parts[0]
-
-
-def _transpose_groups(builder: Any, tile: Tile, registers: list[Any]) -> list[Any]:
-    """Transpose steps x steps elements inside each 16-byte group of the registers.
-
-    log2(steps) rounds of interleaving register i with register i + steps / 2.
-    """
-    size, half = tile.steps, tile.steps // 2
-    for _ in range(size.bit_length() - 1):
-        interleaved = []
-        for a, b in zip(registers[:half], registers[half:], strict=True):
-            for start in (0, half):
-                picks = [
-                    g + start + e // 2 + (e % 2) * tile.lanes
-                    for g in range(0, tile.lanes, size)
-                    for e in range(size)
-                ]
-                interleaved.append(_shuffle(builder, a, b, picks))
-        registers = interleaved
-    return registers

@@ -15,10 +15,11 @@ import numpy as np
 from numba import from_dtype, types
 from numba.core.caching import NullCache
 
-from fastlinear import kernels
+from fastlinear.kernels.distant import distant_product
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import MATRIX
 from fastlinear.kernels.product import product
+from fastlinear.kernels.shared import compile_all
 
 READABLE = platform.machine().lower() in ("x86_64", "amd64")
 """Whether this machine's code is of the kind that can be read here."""
@@ -141,11 +142,13 @@ def listing(function: Any, argument_types: Any) -> str:
 
 def product_code(dtype: str) -> list[Loop]:
     """Return the innermost loops of the tiled product for a dtype: the sums, and the copying."""
-    ones = np.ones((1, 1), dtype)
-    kernels.formulation("tiled").linear_forward(ones, ones, None, ones.copy())  # names the types
     scalar = from_dtype(np.dtype(dtype))
-    signature = next(key for key in product.overloads if key[0] == scalar)
-    return list(innermost_loops(listing(product, signature)))
+    compile_all(dtype)
+    loops = list[Loop]()
+    for kernel in (product, distant_product):
+        signature = next(key for key in kernel.overloads if key[0] == scalar)
+        loops += innermost_loops(listing(kernel, signature))
+    return loops
 
 
 def product_loops(dtype: str) -> list[Loop]:

@@ -1,16 +1,26 @@
-"""One row of A times a B whose lanes lie apart in memory: two blocks of the sum go abreast.
+"""A few rows of A times a B whose lanes lie apart in memory: transposed in registers on their way.
+
+Called by address, and compiled when they first occur: most programs never need them.
 
 A tile of one row is a single chain of fma, each waiting for the one before. More rows of memory
 make more chains, but where they lie a power of two apart they crowd a few sets of the cache: 16 of
 them took 250 us at (1, 1024, 1024). Blocks of the sum are independent of each other too, and two of
-them over 8 rows of memory took 88 us. Four were no better: 123 us at (1, 2048, 300), for 57.
+them over 8 rows of memory took 88 us: they go abreast. Four were no better: 123 us at (1, 2048,
+300), for 57.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
+from numba import types
+
 from fastlinear.kernels import sizes
+from fastlinear.kernels.blocks import Block, End, activate, block_product
 from fastlinear.kernels.jit import compiled
-from fastlinear.kernels.memory import itemsize, moved
+from fastlinear.kernels.memory import MATRIX, itemsize, moved
+from fastlinear.kernels.packing import fused_type
+from fastlinear.kernels.shared import shared
 from fastlinear.kernels.tile import (
     add,
     blocks_update,
@@ -30,6 +40,29 @@ from fastlinear.kernels.tile import (
 
 ABREAST, BLOCK = sizes.ABREAST, sizes.BLOCK
 TRANSPOSED_VECTOR_BYTES = sizes.TRANSPOSED_VECTOR_BYTES
+
+
+@compiled(internal=True)
+def distant_product(one, block, P, end, fused):
+    """Compute a block, or all blocks of a sum that go abreast, for a strip of C."""
+    I, J, K, A, B, _, C, V = block
+    if K > BLOCK:
+        row_abreast(one, J, K, A, B, C, P if end.h != 0 else C, end)
+        activate(one, 1, J, P, C, V, end, fused)
+    else:
+        shape = row_shape(one, 2, TRANSPOSED_VECTOR_BYTES, False, True)
+        strip = Block(I, J, K, A, B, width(shape) * B.col, C, V)
+        block_product(shape, one, strip, P, BLOCK, end, fused)
+
+
+def _argument_types(scalar: Any) -> tuple[Any, ...]:
+    size = types.intp
+    block = types.NamedTuple((size, size, size, MATRIX, MATRIX, size, MATRIX, MATRIX), Block)
+    end = types.NamedTuple((types.boolean, size, size), End)
+    return scalar, block, MATRIX, end, fused_type(scalar)
+
+
+distant_address = shared(distant_product, _argument_types, lazy=True)
 
 
 @compiled(internal=True)

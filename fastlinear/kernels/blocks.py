@@ -1,0 +1,154 @@
+"""One block of the sum for a strip of C: the inner loops around the register tile.
+
+3rd: chunks of the block; 2nd: down the rows; 1st: along the strip; and the tile's own loop over the
+terms. The outer loops are in `product`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from fastlinear.kernels import sizes
+from fastlinear.kernels.jit import compiled
+from fastlinear.kernels.memory import Matrix, call, moved
+from fastlinear.kernels.tile import (
+    add,
+    gather_operand,
+    load,
+    load_operand,
+    narrowed,
+    rank_update,
+    steps,
+    store,
+    width,
+    with_rows,
+    zeros,
+)
+
+BLOCK = sizes.BLOCK
+TALL, LOW, ONE = sizes.ROWS
+
+
+class Block(NamedTuple):
+    """One block of the sum for a strip of C: A (I, K), B (K, J), C and V (I, J)."""
+
+    I: int
+    J: int
+    K: int
+    A: Matrix
+    B: Matrix
+    panel: int
+    """Bytes from one tile's columns of B to the next one's."""
+    C: Matrix
+    V: Matrix
+
+
+class End(NamedTuple):
+    """What happens to a block's sums when they are finished."""
+
+    accumulate: bool
+    """Whether they are added to C, where earlier blocks' sums stand."""
+    bias: int
+    """Address of the bias to add after that, or 0."""
+    h: int
+    """Address of the activation's kernel to apply at last, or 0."""
+
+
+@compiled(internal=True)
+def block_product(shape, one, block, P, chunk, end, fused):
+    """Compute one block: chunks of the sum (3rd loop), down the rows (2nd).
+
+    Between chunks the partial sums rest in P.
+    """
+    I, J, K, A, B, panel, C, V = block
+    for k in range(0, max(K, 1), chunk):
+        Bk = moved(B, k, 0)
+        finish = k + chunk >= K
+        step = Step(min(chunk, K - k), k > 0, finish, end.accumulate, end.bias)
+        i = 0
+        while i < I:
+            Ai, Ci = moved(A, i, k), moved(C, i, 0)
+            Pi = moved(P, i, 0) if chunk < BLOCK else P
+            Oi = Pi if end.h != 0 or not finish else Ci
+            # A constant drops the tall tile where rows are too few for it: transposing, it spills.
+            if steps(shape) == 1 and I - i >= TALL:
+                rows = TALL
+                row_of_tiles(with_rows(shape, TALL), J, Ai, Bk, panel, Pi, Ci, Oi, step)
+            elif I - i >= LOW:
+                rows = LOW
+                row_of_tiles(with_rows(shape, LOW), J, Ai, Bk, panel, Pi, Ci, Oi, step)
+            else:
+                rows = ONE
+                row_of_tiles(with_rows(shape, ONE), J, Ai, Bk, panel, Pi, Ci, Oi, step)
+            if finish:
+                activate(one, rows, J, Pi, Ci, moved(V, i, 0), end, fused)
+            i += rows
+
+
+@compiled(internal=True)
+def activate(one, I, J, P, C, V, end, fused):
+    """C = h(P), and V = h'(P) where it is wanted; nothing without h."""
+    if end.h != 0:
+        call(end.h, (one, I, J, P, C, fused.p, fused.q))
+        if fused.h_prime != 0:
+            call(fused.h_prime, (one, I, J, P, V, fused.p, fused.q))
+
+
+class Step(NamedTuple):
+    """What one pass over a row of tiles does to the sums."""
+
+    terms: int
+    """Terms it adds."""
+    resume: bool
+    """Whether it goes on from the partial sums of this block."""
+    finish: bool
+    """Whether it is the block's last pass."""
+    accumulate: bool
+    """Whether earlier blocks' sums stand in C."""
+    bias: int
+    """Address of the bias to add at the end, or 0."""
+
+
+@compiled(internal=True, inline=True)
+def row_of_tiles(shape, J, A, B, panel, P, C, O, step):
+    """Go along the strip (1st loop): whole tiles, then one that is narrowed and masked."""
+    n = width(shape)
+    main = J - J % n
+    b = B.data
+    for j in range(0, main, n):
+        tile_product(shape, n, j, A, b, B, P, C, O, step)
+        b += panel
+    left = J - main
+    if left * 2 > n:
+        tile_product(narrowed(shape, 0), left, main, A, b, B, P, C, O, step)
+    elif left * 4 > n:
+        tile_product(narrowed(shape, 1), left, main, A, b, B, P, C, O, step)
+    elif left > 0:
+        tile_product(narrowed(shape, 2), left, main, A, b, B, P, C, O, step)
+
+
+@compiled(internal=True, inline=True)
+def tile_product(shape, left, j, A, b, B, P, C, O, step):
+    """Sum one tile, the ``left`` columns from j on: the innermost loop, over the terms.
+
+    ``b`` is the address of B's first row there.
+    """
+    n = steps(shape)
+    a = A.data
+    offset = j * C.col
+    tile = load(shape, P.data + offset, P.row, left) if step.resume else zeros(shape)
+    main = step.terms - step.terms % n
+    for _ in range(0, main, n):
+        tile = rank_update(tile, load_operand(shape, b, B.row, B.col, left), a, A.row, A.col)
+        a += n * A.col
+        b += n * B.row
+    for _ in range(main, step.terms):
+        tile = rank_update(tile, gather_operand(shape, b, B.col, left), a, A.row, A.col)
+        a += A.col
+        b += B.row
+    if step.finish:
+        if step.accumulate:
+            tile = add(tile, load(shape, C.data + offset, C.row, left))
+        if step.bias != 0:
+            tile = add(tile, load(with_rows(shape, 1), step.bias + offset, 0, left))
+    store(tile, O.data + offset, O.row, left)

@@ -1,0 +1,156 @@
+"""LLVM code for the vectors of a tile: loads and stores, masks, shuffles and transposing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from llvmlite import ir
+from numba.core import cgutils
+
+if TYPE_CHECKING:
+    from fastlinear.kernels.tile import Tile
+
+I32 = ir.IntType(32)
+
+
+def pointer_to(builder: Any, target: ir.Type, address: Any) -> Any:
+    """Return an address as a pointer to a type."""
+    return builder.inttoptr(address, ir.PointerType(target))
+
+
+def vectors_in_memory(builder: Any, tile: Tile, address: Any, stride: Any) -> Any:
+    """Yield each vector's index in the tile and its address in memory."""
+    for r in range(tile.rows):
+        for v in range(tile.vectors):
+            offset = address.type(v * tile.lanes * tile.itemsize)
+            yield r * tile.vectors + v, builder.add(address, offset)
+        if r + 1 < tile.rows:
+            address = builder.add(address, stride)
+
+
+def _is_masked(tile: Tile, i: int) -> bool:
+    return tile.masked and i % tile.vectors >= tile.vectors // 2
+
+
+def _mask(builder: Any, tile: Tile, i: int, left: Any) -> Any:
+    """Return the mask of the lanes of vector ``i`` that exist."""
+    lanes = ir.VectorType(I32, tile.lanes)
+    first = left.type(i % tile.vectors * tile.lanes)
+    count = splat(builder, lanes, builder.trunc(builder.sub(left, first), I32))
+    return builder.icmp_signed("<", ir.Constant(lanes, list(range(tile.lanes))), count)
+
+
+def load_vector(builder: Any, tile: Tile, i: int, address: Any, left: Any) -> Any:
+    """Return vector ``i`` of a tile, read from memory; lanes that do not exist are zero."""
+    pointer = pointer_to(builder, tile.vector, address)
+    if not _is_masked(tile, i):
+        value = builder.load(pointer)
+        value.align = tile.itemsize
+        return value
+    mask = _mask(builder, tile, i, left)
+    signature = ir.FunctionType(tile.vector, [pointer.type, I32, mask.type, tile.vector])
+    name = f"llvm.masked.load.v{tile.lanes}f{tile.dtype.bitwidth}.p0"
+    function = cgutils.get_or_insert_function(builder.module, signature, name)
+    zeros = ir.Constant(tile.vector, None)
+    return builder.call(function, [pointer, I32(tile.itemsize), mask, zeros])
+
+
+def store_vector(builder: Any, tile: Tile, i: int, address: Any, left: Any, value: Any) -> None:
+    """Write vector ``i`` of a tile to memory."""
+    pointer = pointer_to(builder, tile.vector, address)
+    if not _is_masked(tile, i):
+        builder.store(value, pointer).align = tile.itemsize
+        return
+    mask = _mask(builder, tile, i, left)
+    signature = ir.FunctionType(ir.VoidType(), [tile.vector, pointer.type, I32, mask.type])
+    name = f"llvm.masked.store.v{tile.lanes}f{tile.dtype.bitwidth}.p0"
+    function = cgutils.get_or_insert_function(builder.module, signature, name)
+    builder.call(function, [value, pointer, I32(tile.itemsize), mask])
+
+
+def splat(builder: Any, vector: ir.Type, scalar: Any) -> Any:
+    """Return a vector whose lanes all hold the scalar."""
+    undefined = ir.Constant(vector, ir.Undefined)
+    one = builder.insert_element(undefined, scalar, I32(0))
+    return _shuffle(builder, one, undefined, [0] * vector.count)
+
+
+def fma(builder: Any, tile: Tile, a: Any, b: Any, c: Any) -> Any:
+    """Return a b + c, rounded once."""
+    signature = ir.FunctionType(tile.vector, [tile.vector] * 3)
+    name = f"llvm.fma.v{tile.lanes}f{tile.dtype.bitwidth}"
+    return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), [a, b, c])
+
+
+def _shuffle(builder: Any, a: Any, b: Any, picks: list[int]) -> Any:
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, len(picks)), picks))
+
+
+def lane_offsets(builder: Any, tile: Tile, lane_stride: Any, left: Any) -> list[Any]:
+    """Return the byte offset of each lane of a row; masked lanes repeat the last existing one."""
+    integer = lane_stride.type
+    last = builder.sub(left, integer(1))
+    offsets = []
+    for lane in range(tile.vectors * tile.lanes):
+        index = integer(lane)
+        if _is_masked(tile, lane // tile.lanes):
+            beyond = builder.icmp_signed(">", index, last)
+            index = builder.select(beyond, last, index)
+        offsets.append(builder.mul(lane_stride, index))
+    return offsets
+
+
+def load_transposed(
+    builder: Any, tile: Tile, address: Any, lane_stride: Any, left: Any
+) -> list[Any]:
+    """Return ``steps`` rows of vectors from lanes that lie apart.
+
+    Each lane's 16 bytes are loaded so that 16-byte group g of register e holds lane
+    g * steps + e; transposing steps x steps elements inside each group then leaves row k of all
+    lanes, in order, in register k.
+    """
+    offsets = lane_offsets(builder, tile, lane_stride, left)
+    group = ir.VectorType(tile.scalar, tile.steps)
+    rows: list[list[Any]] = [[] for _ in range(tile.steps)]
+    for v in range(tile.vectors):
+        registers = []
+        for e in range(tile.steps):
+            parts = []
+            for lane in range(e, tile.lanes, tile.steps):
+                offset = offsets[v * tile.lanes + lane]
+                part = builder.load(pointer_to(builder, group, builder.add(address, offset)))
+                part.align = tile.itemsize
+                parts.append(part)
+            registers.append(_concatenate(builder, parts))
+        for k, row in enumerate(_transpose_groups(builder, tile, registers)):
+            rows[k].append(row)
+    return [vector for row in rows for vector in row]
+
+
+def _concatenate(builder: Any, parts: list[Any]) -> Any:
+    while len(parts) > 1:
+        picks = list(range(2 * parts[0].type.count))
+        parts = [
+            _shuffle(builder, a, b, picks) for a, b in zip(parts[::2], parts[1::2], strict=True)
+        ]
+    return parts[0]
+
+
+def _transpose_groups(builder: Any, tile: Tile, registers: list[Any]) -> list[Any]:
+    """Transpose steps x steps elements inside each 16-byte group of the registers.
+
+    log2(steps) rounds of interleaving register i with register i + steps / 2.
+    """
+    size, half = tile.steps, tile.steps // 2
+    for _ in range(size.bit_length() - 1):
+        interleaved = []
+        for a, b in zip(registers[:half], registers[half:], strict=True):
+            for start in (0, half):
+                picks = [
+                    g + start + e // 2 + (e % 2) * tile.lanes
+                    for g in range(0, tile.lanes, size)
+                    for e in range(size)
+                ]
+                interleaved.append(_shuffle(builder, a, b, picks))
+        registers = interleaved
+    return registers
