@@ -38,12 +38,11 @@ def shapes(dtype: type) -> list[tuple[int, int, int]]:
 def narrow(dtype: type) -> list[tuple[int, int, int]]:
     """Return shapes with an axis so short that products are turned round, and just above."""
     lanes = sizes.VECTOR_BYTES // np.dtype(dtype).itemsize
-    terms = sizes.NARROW_TERMS
     few = sorted({1, lanes // 4, lanes // 4 + 1, lanes // 2, lanes // 2 + 1})
-    found = [(s, 33, n) for s in (2 * lanes - 1, 2 * lanes, 70) for n in few]
+    found = [(s, 33, n) for s in (lanes - 1, lanes, 2 * lanes, 70) for n in few]
     found += [(40, m, 70) for m in few] + [(n, 70, 40) for n in few]
-    found += [(s, 20, 2) for s in around(sizes.NARROW_ROWS)] + [(40, k, 2) for k in around(terms)]
-    return found
+    found += [(s, 20, 2) for s in around(sizes.NARROW_ROWS)] + [(40, k, 2) for k in around(16)]
+    return [*found, (100, 200, lanes // 2 + 2), (100, 200, 2 * lanes - 2)]
 
 
 def brought(dtype: type) -> list[tuple[int, int, int]]:

@@ -56,21 +56,18 @@ def test_a_body_that_does_not_compile_raises(monkeypatch, capsys):
     assert where[0] == 4
 
 
-@compiled(internal=True)
-def triple(x, where):
-    where[0] = x + x + x
-
-
-triple_address = shared.shared(triple, _types, lazy=True)
-
-
-@compiled
-def calls_if(x, where, wanted):
-    if wanted:
-        call(triple_address(x), (x, where))
-
-
 def test_a_lazy_one_is_compiled_when_it_is_called():
+    @compiled(internal=True)
+    def triple(x, where):
+        where[0] = x + x + x
+
+    triple_address = shared.shared(triple, _types, lazy=True)
+
+    @compiled
+    def calls_if(x, where, wanted):
+        if wanted:
+            call(triple_address(x), (x, where))
+
     where = np.zeros(1)
     calls_if(7.0, where, False)
     assert not triple.overloads

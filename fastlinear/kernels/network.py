@@ -68,19 +68,19 @@ def affine(one, S, N, M, X, W, bias, Y):
 
 @compiled(internal=True, inline=True)
 def walk(one, S, N, M, X, W, bias, Y):
-    """Go along the columns: whole tiles, then one that is narrowed and masked."""
+    """Go along the columns: whole tiles, then narrowed ones, masked at the end."""
     shape = row_shape(one, VECTORS, VECTOR_BYTES, False, False)
     span, item = tile_width(shape), itemsize(one)
-    left = N
+    left, half = N, span // 2
     while left >= span:
         panel(shape, span, S, M, X, W, bias, Y)
         W, bias, Y = moved(W, span, 0), at(bias, span * item), moved(Y, 0, span)
         left -= span
-    if left * 2 > span:
-        panel(narrowed(shape, 0), left, S, M, X, W, bias, Y)
-    elif left * 4 > span:
+    while left * 4 > span:
         panel(narrowed(shape, 1), left, S, M, X, W, bias, Y)
-    elif left > 0:
+        W, bias, Y = moved(W, half, 0), at(bias, half * item), moved(Y, 0, half)
+        left -= half
+    if left > 0:
         panel(narrowed(shape, 2), left, S, M, X, W, bias, Y)
 
 

@@ -22,10 +22,30 @@ from fastlinear.kernels.memory import (
     row_of,
     transposed,
 )
-from fastlinear.kernels.packing import FORM_A, FORM_B, FORWARD, PLAIN, Fused, fused_type
+from fastlinear.kernels.packing import (
+    FORM_A,
+    FORM_B,
+    FORWARD,
+    PLAIN,
+    Fused,
+    are_rows_brought,
+    fused_type,
+)
 from fastlinear.kernels.product import Product, product
 from fastlinear.kernels.shared import shared
-from fastlinear.kernels.sizes import NARROW_ROWS, NARROW_TERMS, VECTOR_BYTES
+from fastlinear.kernels.sizes import (
+    BRINGING,
+    COPYING,
+    FMA_CYCLES,
+    NARROW_ROWS,
+    ROWS,
+    TRANSPOSING,
+    TURNING,
+    VECTOR_BYTES,
+    VECTORS,
+)
+
+TALL, LOW, _ = ROWS
 
 
 def _argument_types(scalar: Any) -> tuple[Any, Any]:
@@ -47,15 +67,29 @@ def run_product(one, task):
 
 @compiled(internal=True)
 def is_narrow(one, task):
-    """Return whether C has so few columns that turning the product round pays for the copy.
-
-    A tile takes a cycle for a row of it and a term, however few its lanes; turned round, a lane's
-    share of one, and about a third of a cycle more where A has to be transposed for it.
-    """
-    item = itemsize(one)
+    """Return whether C has so few columns that turning the product round pays for the copy."""
+    item, I, J = itemsize(one), task.I, task.J
     lanes = VECTOR_BYTES // item
-    few = task.J * (2 if task.A.row == item else 4) <= lanes
-    return few and task.K >= NARROW_TERMS and 2 * lanes <= task.I and may_turn(item, task)
+    if lanes > I or not may_turn(item, task):
+        return False
+    straight, turned = 10 * cycles(I, J, lanes), 10 * cycles(J, I, lanes)
+    if are_rows_brought(item, I, task.A):
+        straight += BRINGING * I
+    if task.A.row != item:
+        turned += TRANSPOSING * I
+    return task.K * (straight - turned) > COPYING * I * J + TURNING
+
+
+@compiled(internal=True)
+def cycles(I, J, lanes):
+    """Return the cycles that the tiles of an I x J product take for a term of the sum.
+
+    An fma for each vector, idle lanes included, and no tile less than an fma's latency.
+    """
+    vectors = (J + lanes - 1) // lanes
+    tiles = vectors // VECTORS + (vectors % VECTORS + 1) // 2
+    low = (I % TALL + LOW - 1) // LOW
+    return I // TALL * TALL * vectors + low * max(LOW * vectors, FMA_CYCLES * tiles)
 
 
 @compiled(internal=True)

@@ -23,7 +23,8 @@ from fastlinear.kernels.tile import (
 )
 
 GATHERED_BYTES, GATHERED_TERMS = sizes.GATHERED_BYTES, sizes.GATHERED_TERMS
-GROUP_BYTES, VECTOR_BYTES, VECTORS = sizes.GROUP_BYTES, sizes.VECTOR_BYTES, sizes.VECTORS
+GROUP_BYTES, STREAM_ROWS = sizes.GROUP_BYTES, sizes.STREAM_ROWS
+VECTORS, VECTOR_BYTES = sizes.VECTORS, sizes.VECTOR_BYTES
 TRANSPOSED_VECTOR_BYTES = sizes.TRANSPOSED_VECTOR_BYTES
 
 PLAIN, FORWARD, FORM_A, FORM_B = range(4)
@@ -58,18 +59,20 @@ def copy_strip(shape, item, K, J, B, T, n):
     n is a multiple of the shape's width, or at least J.
     """
     step = width(shape)
-    for j in range(0, J, step):
+    j = 0
+    while j < J:
         Bj = moved(B, 0, j)
         t = T + (j // n * K * n + j % n) * item
         left = J - j
         if left >= step:
             copy_panel(shape, item, K, Bj, t, n * item, step)
-        elif left * 2 > step:
-            copy_panel(narrowed(shape, 0), item, K, Bj, t, n * item, left)
+            j += step
         elif left * 4 > step:
             copy_panel(narrowed(shape, 1), item, K, Bj, t, n * item, left)
+            j += step // 2
         else:
             copy_panel(narrowed(shape, 2), item, K, Bj, t, n * item, left)
+            j += left
 
 
 @compiled(internal=True)
@@ -96,6 +99,12 @@ def form_strip(one, n, K, J, dA, V, T, fused):
         panel = Matrix(T + j * K * item, n * item, item)
         piece = moved(dA, 0, j), moved(V, 0, j), panel
         call(fused.hadamard, (one, K, min(n, J - j), *piece, fused.p, fused.q))
+
+
+@compiled(internal=True)
+def are_rows_brought(item, I, A):
+    """Return whether A's rows come to scratch because their terms lie too far apart."""
+    return A.row == item and A.col > GROUP_BYTES and I > STREAM_ROWS
 
 
 @compiled(internal=True)

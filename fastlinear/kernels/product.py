@@ -35,6 +35,7 @@ from fastlinear.kernels.packing import (
     FORM_A,
     FORM_B,
     Fused,
+    are_rows_brought,
     bring_rows,
     copy_strip,
     form_strip,
@@ -93,7 +94,7 @@ def product(one, task):
     if abreast:  # from end to end, as memory lies, unless A's row must be formed in scratch
         block = ABREAST * BLOCK if fused.formed == FORM_A else K
     span = STREAM_BYTES // I // STRIP_BYTES * STRIP_BYTES if streamed else STRIP_BYTES
-    bring_a = fused.formed == FORM_A or (A.row == item and A.col > GROUP_BYTES and I > STREAM_ROWS)
+    bring_a = fused.formed == FORM_A or are_rows_brought(item, I, A)
     rows, columns = I, span // item
     if bring_a:
         rows = min(I, (ROWS_OF_A_BYTES if K > GATHERED_TERMS else GROUP_BYTES) // item)

@@ -65,8 +65,14 @@ NARROW_ROWS = 256
 """Rows that a product with few columns computes together when it is turned round: long enough for
 the widest tile, and their scratch fits the L1 cache."""
 
-NARROW_TERMS = 16
-"""Terms of the sum from which turning such a product round repays copying its result."""
+FMA_CYCLES = 4
+"""Cycles from an fma to the next one of its chain; 4 on most cores of today, on some 5."""
+
+BRINGING, TRANSPOSING, COPYING, TURNING = 5, 4, 12, 5000
+"""Which way round a product is faster, in tenths of a cycle: for an element of A that is brought to
+scratch because its rows are adjacent, for one transposed into strips of B, for one of the result
+that is copied from scratch, and for scratch itself. dW of (128, 784, 10) took 47 us, and 25 turned
+round."""
 
 SHARE_WORK = 2**19
 """Multiply-adds that repay a thread of its own: some 9 us of work for one core, three times what a
