@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from fastlinear.kernels import loops
 from fastlinear.kernels.jit import compiled
-from fastlinear.kernels.memory import MATRIX, call, moved, row_of, view
+from fastlinear.kernels.memory import MATRIX, call, itemsize, moved, row_of, view
 from fastlinear.kernels.shared import native_address
-from fastlinear.kernels.sizes import SHARED_ELEMENTS
+from fastlinear.kernels.sizes import SHARED_ELEMENTS, VECTOR_BYTES
 from fastlinear.kernels.threads import thread_count
 
 GRAIN = 64  # elements: shares start at a cache line, and no two write to the same one
@@ -30,11 +30,14 @@ def map_kernel(h: Any) -> Any:
 
     @compiled(internal=True)
     def kernel(one, rows, columns, X, Y, p, q):
+        rows, columns = folded(itemsize(one), rows, columns, X, Y, Y)
         for r in range(rows):
-            x = row_of(one, X, r, columns)
-            y = row_of(one, Y, r, columns)
-            for c in range(columns):
-                y[c] = h(x[c], p, q)
+            for k in range(passes(one, columns)):
+                start, length = run_of(one, columns, k)
+                x = row_of(one, moved(X, r, start), 0, length)
+                y = row_of(one, moved(Y, r, start), 0, length)
+                for c in range(length):
+                    y[c] = h(x[c], p, q)
 
     return kernel
 
@@ -44,14 +47,47 @@ def hadamard_kernel(h_prime: Any) -> Any:
 
     @compiled(internal=True)
     def kernel(one, rows, columns, dY, V, dX, p, q):
+        rows, columns = folded(itemsize(one), rows, columns, dY, V, dX)
         for r in range(rows):
-            dy = row_of(one, dY, r, columns)
-            v = row_of(one, V, r, columns)
-            dx = row_of(one, dX, r, columns)
-            for c in range(columns):
-                dx[c] = dy[c] * h_prime(v[c], p, q)
+            for k in range(passes(one, columns)):
+                start, length = run_of(one, columns, k)
+                dy = row_of(one, moved(dY, r, start), 0, length)
+                v = row_of(one, moved(V, r, start), 0, length)
+                dx = row_of(one, moved(dX, r, start), 0, length)
+                for c in range(length):
+                    dx[c] = dy[c] * h_prime(v[c], p, q)
 
     return kernel
+
+
+@compiled(internal=True)
+def folded(item, rows, columns, A, B, C):
+    """Return the shape as one long row where all three matrices lie in memory without gaps."""
+    length = columns * item
+    if A.row == length and B.row == length and C.row == length:
+        return 1, rows * columns
+    return rows, columns
+
+
+@compiled(internal=True, inline=True)
+def passes(one, columns):
+    """Return how many runs a row is taken in: whole vectors, and a last one that overlaps them.
+
+    Without the second, up to a vector less one of elements would be computed one by one.
+    """
+    lanes = VECTOR_BYTES // itemsize(one)
+    return 2 if columns > lanes and columns % lanes > 0 else 1
+
+
+@compiled(internal=True, inline=True)
+def run_of(one, columns, k):
+    """Return where run k of a row begins, and its length."""
+    lanes = VECTOR_BYTES // itemsize(one)
+    if columns <= lanes:
+        return 0, columns
+    if k == 0:
+        return 0, columns - columns % lanes
+    return columns - lanes, lanes
 
 
 @compiled
@@ -120,7 +156,7 @@ def run_hadamard(kernel, dY, V, dX, p, q):
 def map_share(kernel, X, Y, p, q, t, shares):
     """Run share t of a map."""
     x, y = view(X), view(Y)
-    rows, columns = folded(X.shape, x, y, y)
+    rows, columns = folded(X.itemsize, X.shape[0], X.shape[1], x, y, y)
     i, j, height, length = share(t, shares, rows, columns)
     call(kernel, (X.dtype.type(1), height, length, moved(x, i, j), moved(y, i, j), p, q))
 
@@ -129,20 +165,10 @@ def map_share(kernel, X, Y, p, q, t, shares):
 def hadamard_share(kernel, dY, V, dX, p, q, t, shares):
     """Run share t of a Hadamard product."""
     dy, v, dx = view(dY), view(V), view(dX)
-    rows, columns = folded(V.shape, dy, v, dx)
+    rows, columns = folded(V.itemsize, V.shape[0], V.shape[1], dy, v, dx)
     i, j, height, length = share(t, shares, rows, columns)
     pieces = moved(dy, i, j), moved(v, i, j), moved(dx, i, j)
     call(kernel, (V.dtype.type(1), height, length, *pieces, p, q))
-
-
-@compiled(internal=True)
-def folded(shape, A, B, C):
-    """Return the shape as one long row where all three matrices lie in memory without gaps."""
-    rows, columns = shape
-    length = columns * A.col
-    if A.row == length and B.row == length and C.row == length:
-        return 1, rows * columns
-    return rows, columns
 
 
 @compiled(internal=True)

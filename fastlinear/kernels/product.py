@@ -103,9 +103,10 @@ def product(one, task):
     plan = Plan(rows, columns, span // item, chunk, direct, copied, bring_a, block)
 
     panel = VECTORS * VECTOR_BYTES
-    pitch = (min(span, J * item) + panel - 1) // panel * panel
-    partial = I * pitch if streamed else TALL * pitch if fused.h != 0 else 0
-    strip = min(K, BLOCK) * pitch if copied else 0
+    padded = up_to(min(span, J * item), panel)
+    pitch = J * item if J * item < panel else padded  # without gaps, h takes rows as a long one
+    partial = up_to((I if streamed else TALL if fused.h != 0 else 0) * pitch, VECTOR_BYTES)
+    strip = min(K, BLOCK) * padded if copied else 0
     brought = 0
     if bring_a:
         brought = rows * row_pitch(item, min(K, block)) + GATHERED_TERMS * GATHERED_BYTES
@@ -114,6 +115,12 @@ def product(one, task):
     P = (address_of(scratch) // VECTOR_BYTES + 1) * VECTOR_BYTES
     strips(one, task, plan, Matrix(P, pitch, item), P + partial, P + partial + strip)
     scratch[0] = 0  # alive until here: Numba frees an array after its last mention
+
+
+@compiled(internal=True)
+def up_to(nbytes, multiple):
+    """Return ``nbytes`` rounded up to a multiple."""
+    return (nbytes + multiple - 1) // multiple * multiple
 
 
 class Plan(NamedTuple):
