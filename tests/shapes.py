@@ -29,6 +29,8 @@ def shapes(dtype: type) -> list[tuple[int, int, int]]:
     awkward += [(3, 18, n) for n in around(width) + around(strip) + around(width // 4)]
     awkward += [(23, m, 11) for m in around(width)] + [(s, 7, 5) for s in around(block)]
     awkward += [(9, 6, n) for n in around(block)]
+    short = sizes.SHORT_BYTES // np.dtype(dtype).itemsize
+    awkward += [(70, 35, n) for n in around(short) + around(width // 4)]
     awkward += [(70, 530, 141), (150, 1030, 300), (37, 211, 53), (1, 530, 520), (4, 260, 130)]
     for k in around(sizes.ABREAST * block):
         awkward += [(1, k, 9), (1, 20, k), (70, k, 1)]

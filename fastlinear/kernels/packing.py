@@ -24,6 +24,7 @@ from fastlinear.kernels.tile import (
 
 GATHERED_BYTES, GATHERED_TERMS = sizes.GATHERED_BYTES, sizes.GATHERED_TERMS
 GROUP_BYTES, STREAM_ROWS = sizes.GROUP_BYTES, sizes.STREAM_ROWS
+SHORT_BYTES = sizes.SHORT_BYTES
 VECTORS, VECTOR_BYTES = sizes.VECTORS, sizes.VECTOR_BYTES
 TRANSPOSED_VECTOR_BYTES = sizes.TRANSPOSED_VECTOR_BYTES
 
@@ -109,11 +110,13 @@ def are_rows_brought(item, I, A):
 
 @compiled(internal=True)
 def row_pitch(item, K):
-    """Return bytes from one row of A in scratch to the next: an odd number of vectors.
+    """Return bytes from one row of A in scratch to the next: none between short rows.
 
-    Any power of two in it would send the rows of a tile to the same few sets of the L1 cache.
+    Longer ones take an odd number of vectors: any power of two would send the rows of a tile to the
+    same few sets of the L1 cache.
     """
-    return (K * item // VECTOR_BYTES + 1 | 1) * VECTOR_BYTES
+    nbytes = K * item
+    return nbytes if nbytes < SHORT_BYTES else (nbytes // VECTOR_BYTES + 1 | 1) * VECTOR_BYTES
 
 
 @compiled(internal=True)
@@ -131,7 +134,8 @@ def bring_rows(one, I, K, A, V, F, fused):
         return rows
     plain = row_shape(one, VECTORS, VECTOR_BYTES, False, False)
     across = row_shape(one, 2, TRANSPOSED_VECTOR_BYTES, False, True)
-    piece = Matrix(F + I * pitch, GATHERED_BYTES, item)
+    short = I * item < SHORT_BYTES
+    piece = Matrix(F + I * pitch, I * item if short else GATHERED_BYTES, item)
     group = GROUP_BYTES // item
     for i in range(0, I, group):
         height = min(group, I - i)
@@ -141,7 +145,7 @@ def bring_rows(one, I, K, A, V, F, fused):
             if fused.formed == FORM_A:
                 call(fused.hadamard, (one, terms, height, Ak, Vk, piece, fused.p, fused.q))
             else:
-                copy_strip(plain, item, terms, height, Ak, piece.data, GATHERED_BYTES // item)
+                copy_strip(plain, item, terms, height, Ak, piece.data, piece.row // item)
             if K <= GATHERED_TERMS:
                 return transposed(piece)
             t = moved(rows, i, k).data

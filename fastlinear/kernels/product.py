@@ -46,7 +46,8 @@ from fastlinear.kernels.tile import row_shape, width
 ABREAST, BLOCK = sizes.ABREAST, sizes.BLOCK
 TALL, LOW, _ = sizes.ROWS
 GATHERED_BYTES, GATHERED_TERMS = sizes.GATHERED_BYTES, sizes.GATHERED_TERMS
-GROUP_BYTES, ROWS_OF_A_BYTES = sizes.GROUP_BYTES, sizes.ROWS_OF_A_BYTES
+GROUP_BYTES, SHORT_BYTES = sizes.GROUP_BYTES, sizes.SHORT_BYTES
+ROWS_OF_A_BYTES = sizes.ROWS_OF_A_BYTES
 STRIPS_OF_ROWS = sizes.STRIPS_OF_ROWS
 RESIDENT_BYTES, STREAM_BYTES = sizes.RESIDENT_BYTES, sizes.STREAM_BYTES
 STREAM_ROWS, STREAM_STEPS = sizes.STREAM_ROWS, sizes.STREAM_STEPS
@@ -104,7 +105,7 @@ def product(one, task):
 
     panel = VECTORS * VECTOR_BYTES
     padded = up_to(min(span, J * item), panel)
-    pitch = J * item if J * item < panel else padded  # without gaps, h takes rows as a long one
+    pitch = J * item if J * item < SHORT_BYTES else padded
     partial = up_to((I if streamed else TALL if fused.h != 0 else 0) * pitch, VECTOR_BYTES)
     strip = min(K, BLOCK) * padded if copied else 0
     brought = 0
@@ -154,7 +155,6 @@ def strips(one, task, plan, P, T, F):
     item = itemsize(one)
     plain = row_shape(one, VECTORS, VECTOR_BYTES, False, False)
     turned = row_shape(one, 2, TRANSPOSED_VECTOR_BYTES, False, True)
-    n = width(plain)
     for i in range(0, I, plan.rows):
         height = min(plan.rows, I - i)
         for first in range(0, J, plan.columns):
@@ -165,6 +165,7 @@ def strips(one, task, plan, P, T, F):
                     Aik = bring_rows(one, height, terms, Aik, moved(fused.V, i, k), F, fused)
                 for j in range(first, min(J, first + plan.columns), plan.span):
                     columns = min(plan.span, J - j)
+                    n = min(width(plain), columns)
                     Bk, panel = moved(B, k, j), n * B.col
                     if plan.copied:
                         if fused.formed == FORM_B:
