@@ -12,7 +12,9 @@ from fastlinear.kernels import sizes
 from fastlinear.profile import assembly, contestants, measure
 from fastlinear.profile.assembly import Loop
 from fastlinear.profile.bandwidth import Level
+from fastlinear.profile.cases import Case
 from fastlinear.profile.compiletime import CompileTimes
+from fastlinear.profile.plans import choices
 
 
 def run(*args, status=0, columns=140):
@@ -204,6 +206,24 @@ def test_explain(kernel, monkeypatch):
     for line in ("nothing compiled yet  12 s", "from the disk cache   250 ms", LOOP.lines[1]):
         assert line in out
     assert "│    64 │    1 │     1 │   1 │     1 │      0 │     0 │      0 │      2 │" in out
+
+
+@pytest.mark.parametrize(
+    ("quantity", "shape", "said"),
+    [
+        ("Y", (64, 300, 128), "C = A B: 64 x 128 sums of 300 terms|B is read where it stands: it"),
+        ("Y", (512, 1024, 512), "B is copied to scratch"),
+        ("Y", (2, 2048, 2048), "partial sums rest in scratch"),
+        ("dX", (64, 300, 128), "B is transposed to scratch"),
+        ("dX", (1, 20, 30), "B is transposed in registers on its way."),
+        ("dX", (1, 200, 2048), "2 blocks of the sum abreast"),
+        ("dW", (64, 300, 64), "C^T = B^T A^T|A is brought to scratch"),
+        ("dW", (2000, 300, 3), "Only 3 columns: turned round"),
+    ],
+)
+def test_choices(quantity, shape, said):
+    text = "\n".join(choices(Case(quantity, *shape)))
+    assert all(part in text for part in said.split("|")), text
 
 
 def test_every_size_is_explained():

@@ -47,6 +47,7 @@ def explain(
 
     from fastlinear.kernels import loops
     from fastlinear.profile.cases import Case
+    from fastlinear.profile.plans import choices
 
     console = Console(highlight=False, markup=False, soft_wrap=True)
     function = getattr(loops, FUNCTIONS[kernel])
@@ -62,7 +63,10 @@ def explain(
     )
     heading(console, "The plain loop (fastlinear.kernels.loops)")
     console.print(textwrap.dedent(inspect.getsource(function.py_func)).rstrip())
-    heading(console, "The sizes of the tiled kernel (fastlinear.kernels.sizes)")
+    heading(console, "What the tiled kernel chooses at this shape (fastlinear.kernels.plan)")
+    for line in choices(case):
+        console.print(textwrap.fill(line, 92, subsequent_indent="    "))
+    heading(console, "The sizes it chooses by, and their reasons (fastlinear.kernels.sizes)")
     for name, value, reason in sizes_and_reasons():
         console.print(f"{name} = {value}")
         console.print(textwrap.indent(textwrap.fill(reason, 92), "    "))

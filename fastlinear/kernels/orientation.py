@@ -59,16 +59,16 @@ product_address = shared(product, _argument_types)
 @compiled(internal=True)
 def run_product(one, task):
     """Compute a product, serially, the way round that fills more lanes."""
-    if is_narrow(one, task):
+    if is_narrow(itemsize(one), task):
         call(narrow_address(one), (one, task))
     else:
         call(product_address(one), (one, task))
 
 
-@compiled(internal=True)
-def is_narrow(one, task):
+@compiled
+def is_narrow(item, task):
     """Return whether C has so few columns that turning the product round pays for the copy."""
-    item, I, J = itemsize(one), task.I, task.J
+    I, J = task.I, task.J
     lanes = VECTOR_BYTES // item
     if lanes > I or not may_turn(item, task):
         return False
@@ -139,7 +139,7 @@ def may_turn(item, task):
     return formed != FORM_A or task.A.row == item
 
 
-@compiled(internal=True)
+@compiled
 def turned(task):
     """Return C^T = B^T A^T, the same sums with rows and columns exchanged."""
     f = task.fused

@@ -102,7 +102,7 @@ def form_strip(one, n, K, J, dA, V, T, fused):
         call(fused.hadamard, (one, K, min(n, J - j), *piece, fused.p, fused.q))
 
 
-@compiled(internal=True)
+@compiled
 def are_rows_brought(item, I, A):
     """Return whether A's rows come to scratch because their terms lie too far apart."""
     return A.row == item and A.col > GROUP_BYTES and I > STREAM_ROWS

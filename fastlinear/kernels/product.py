@@ -32,27 +32,19 @@ from fastlinear.kernels.distant import distant_address
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import Matrix, address_of, call, itemsize, moved
 from fastlinear.kernels.packing import (
-    FORM_A,
     FORM_B,
     Fused,
-    are_rows_brought,
     bring_rows,
     copy_strip,
     form_strip,
     row_pitch,
 )
+from fastlinear.kernels.plan import planned
 from fastlinear.kernels.tile import row_shape, width
 
-ABREAST, BLOCK = sizes.ABREAST, sizes.BLOCK
-TALL, LOW, _ = sizes.ROWS
+BLOCK, (TALL, _, _) = sizes.BLOCK, sizes.ROWS
 GATHERED_BYTES, GATHERED_TERMS = sizes.GATHERED_BYTES, sizes.GATHERED_TERMS
-GROUP_BYTES, SHORT_BYTES = sizes.GROUP_BYTES, sizes.SHORT_BYTES
-ROWS_OF_A_BYTES = sizes.ROWS_OF_A_BYTES
-STRIPS_OF_ROWS = sizes.STRIPS_OF_ROWS
-RESIDENT_BYTES, STREAM_BYTES = sizes.RESIDENT_BYTES, sizes.STREAM_BYTES
-STREAM_ROWS, STREAM_STEPS = sizes.STREAM_ROWS, sizes.STREAM_STEPS
-STRIP_BYTES, TRANSPOSED_ROWS = sizes.STRIP_BYTES, sizes.TRANSPOSED_ROWS
-TRANSPOSED_VECTOR_BYTES = sizes.TRANSPOSED_VECTOR_BYTES
+SHORT_BYTES, TRANSPOSED_VECTOR_BYTES = sizes.SHORT_BYTES, sizes.TRANSPOSED_VECTOR_BYTES
 VECTORS, VECTOR_BYTES = sizes.VECTORS, sizes.VECTOR_BYTES
 
 
@@ -76,41 +68,20 @@ def product(one, task):
     Scratch: a strip of B (512 KiB at most), some rows of A (2.1 MiB) and a few rows of partial
     sums, together less than 3 MiB for each thread, whatever the shape.
     """
-    I, J, K, A, B = task.I, task.J, task.K, task.A, task.B
-    fused = task.fused
+    I, J, K, fused = task.I, task.J, task.K, task.fused
     if I == 0 or J == 0:
         return
     item = itemsize(one)
-    direct = B.col == item or J == 1
-    resident = K * J * item <= (
-        RESIDENT_BYTES if I <= LOW or I > STREAM_ROWS else 2 * RESIDENT_BYTES
-    )
-    if direct:
-        copied = fused.formed == FORM_B or (I > STREAM_ROWS and not resident)
-    else:
-        copied = I > TRANSPOSED_ROWS or B.row != item
-    streamed = direct and not copied and not resident
-    abreast = not direct and not copied and I == 1 and K >= ABREAST * BLOCK and A.col == item
-    block = BLOCK
-    if abreast:  # from end to end, as memory lies, unless A's row must be formed in scratch
-        block = ABREAST * BLOCK if fused.formed == FORM_A else K
-    span = STREAM_BYTES // I // STRIP_BYTES * STRIP_BYTES if streamed else STRIP_BYTES
-    bring_a = fused.formed == FORM_A or are_rows_brought(item, I, A)
-    rows, columns = I, span // item
-    if bring_a:
-        rows = min(I, (ROWS_OF_A_BYTES if K > GATHERED_TERMS else GROUP_BYTES) // item)
-        columns *= STRIPS_OF_ROWS
-    chunk = STREAM_STEPS if streamed else BLOCK
-    plan = Plan(rows, columns, span // item, chunk, direct, copied, bring_a, block)
-
+    plan = planned(item, I, J, K, task.A, task.B, fused.formed)
+    span, streamed = plan.span * item, plan.chunk < BLOCK
     panel = VECTORS * VECTOR_BYTES
     padded = up_to(min(span, J * item), panel)
     pitch = J * item if J * item < SHORT_BYTES else padded
     partial = up_to((I if streamed else TALL if fused.h != 0 else 0) * pitch, VECTOR_BYTES)
-    strip = min(K, BLOCK) * padded if copied else 0
+    strip = min(K, BLOCK) * padded if plan.copied else 0
     brought = 0
-    if bring_a:
-        brought = rows * row_pitch(item, min(K, block)) + GATHERED_TERMS * GATHERED_BYTES
+    if plan.bring_a:
+        brought = plan.rows * row_pitch(item, min(K, plan.block)) + GATHERED_TERMS * GATHERED_BYTES
     # One call, even where no scratch is needed: a second would compile all loops twice.
     scratch = np.empty(VECTOR_BYTES + partial + strip + brought, np.uint8)
     P = (address_of(scratch) // VECTOR_BYTES + 1) * VECTOR_BYTES
@@ -122,27 +93,6 @@ def product(one, task):
 def up_to(nbytes, multiple):
     """Return ``nbytes`` rounded up to a multiple."""
     return (nbytes + multiple - 1) // multiple * multiple
-
-
-class Plan(NamedTuple):
-    """How a product reads its operands."""
-
-    rows: int
-    """Rows of A that are taken together."""
-    columns: int
-    """Columns of B that are taken together: the rows of A are brought once for all of them."""
-    span: int
-    """Columns of a strip of B."""
-    chunk: int
-    """Terms that one pass over a strip takes."""
-    direct: bool
-    """Whether B's columns are adjacent."""
-    copied: bool
-    """Whether strips of B are copied to scratch, in panels of a tile's width."""
-    bring_a: bool
-    """Whether rows of A come to scratch: to be formed, or because its terms lie far apart."""
-    block: int
-    """Terms of the sum that are taken together: one block, or several that go abreast."""
 
 
 @compiled(internal=True)

@@ -73,11 +73,19 @@ the widest tile, and their scratch fits the L1 cache."""
 FMA_CYCLES = 4
 """Cycles from an fma to the next one of its chain; 4 on most cores of today, on some 5."""
 
-BRINGING, TRANSPOSING, COPYING, TURNING = 5, 4, 12, 5000
-"""Which way round a product is faster, in tenths of a cycle: for an element of A that is brought to
-scratch because its rows are adjacent, for one transposed into strips of B, for one of the result
-that is copied from scratch, and for scratch itself. dW of (128, 784, 10) took 47 us, and 25 turned
-round."""
+BRINGING = 5
+"""Tenths of a cycle for an element of A that is brought to scratch because its rows are adjacent.
+With the next three, and the cycles of the tiles, this decides which way round a product is computed:
+dW of (128, 784, 10) took 47 us, and 25 turned round."""
+
+TRANSPOSING = 4
+"""Tenths of a cycle for an element of A that, turned round, is transposed into strips of B."""
+
+COPYING = 12
+"""Tenths of a cycle for an element of the result that, turned round, is copied from scratch."""
+
+TURNING = 5000
+"""Tenths of a cycle for turning round at all: a call and its scratch."""
 
 SHARE_WORK = 2**19
 """Multiply-adds that repay a thread of its own: some 9 us of work for one core, three times what a

@@ -1,0 +1,69 @@
+"""How a product reads its operands: chosen by shape and memory layout.
+
+Each size has its reason in `sizes`. No choice changes a bit of the result.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from fastlinear.kernels import sizes
+from fastlinear.kernels.jit import compiled
+from fastlinear.kernels.packing import FORM_A, FORM_B, are_rows_brought
+
+ABREAST, BLOCK, (_, LOW, _) = sizes.ABREAST, sizes.BLOCK, sizes.ROWS
+GATHERED_TERMS, GROUP_BYTES = sizes.GATHERED_TERMS, sizes.GROUP_BYTES
+RESIDENT_BYTES, ROWS_OF_A_BYTES = sizes.RESIDENT_BYTES, sizes.ROWS_OF_A_BYTES
+STREAM_BYTES, STREAM_ROWS = sizes.STREAM_BYTES, sizes.STREAM_ROWS
+STREAM_STEPS, STRIP_BYTES = sizes.STREAM_STEPS, sizes.STRIP_BYTES
+STRIPS_OF_ROWS, TRANSPOSED_ROWS = sizes.STRIPS_OF_ROWS, sizes.TRANSPOSED_ROWS
+
+
+class Plan(NamedTuple):
+    """How a product reads its operands."""
+
+    rows: int
+    """Rows of A that are taken together."""
+    columns: int
+    """Columns of B that are taken together: the rows of A are brought once for all of them."""
+    span: int
+    """Columns of a strip of B."""
+    chunk: int
+    """Terms that one pass over a strip takes."""
+    direct: bool
+    """Whether B's columns are adjacent."""
+    copied: bool
+    """Whether strips of B are copied to scratch, in panels of a tile's width."""
+    bring_a: bool
+    """Whether rows of A come to scratch: to be formed, or because its terms lie far apart."""
+    block: int
+    """Terms of the sum that are taken together: one block, or several that go abreast."""
+
+
+@compiled
+def planned(item, I, J, K, A, B, formed):
+    """Return the plan for C (I, J) = A B of K terms, ``item`` bytes an element.
+
+    ``formed`` tells which operand is formed on its way, see `packing.Fused`.
+    """
+    direct = B.col == item or J == 1
+    resident = K * J * item <= (
+        RESIDENT_BYTES if I <= LOW or I > STREAM_ROWS else 2 * RESIDENT_BYTES
+    )
+    if direct:
+        copied = formed == FORM_B or (I > STREAM_ROWS and not resident)
+    else:
+        copied = I > TRANSPOSED_ROWS or B.row != item
+    streamed = direct and not copied and not resident
+    abreast = not direct and not copied and I == 1 and K >= ABREAST * BLOCK and A.col == item
+    block = BLOCK
+    if abreast:  # from end to end, as memory lies, unless A's row must be formed in scratch
+        block = ABREAST * BLOCK if formed == FORM_A else K
+    span = STREAM_BYTES // I // STRIP_BYTES * STRIP_BYTES if streamed else STRIP_BYTES
+    bring_a = formed == FORM_A or are_rows_brought(item, I, A)
+    rows, columns = I, span // item
+    if bring_a:
+        rows = min(I, (ROWS_OF_A_BYTES if K > GATHERED_TERMS else GROUP_BYTES) // item)
+        columns *= STRIPS_OF_ROWS
+    chunk = STREAM_STEPS if streamed else BLOCK
+    return Plan(rows, columns, span // item, chunk, direct, copied, bring_a, block)

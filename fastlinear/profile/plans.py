@@ -1,0 +1,80 @@
+"""What the tiled kernels choose for a shape, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from fastlinear.kernels import sizes
+from fastlinear.kernels.memory import Matrix
+from fastlinear.kernels.orientation import is_narrow, turned
+from fastlinear.kernels.packing import PLAIN, Fused
+from fastlinear.kernels.plan import Plan, planned
+from fastlinear.kernels.product import Product
+from fastlinear.profile.cases import Case
+
+
+def choices(case: Case) -> Iterator[str]:
+    """Yield what is chosen for a sum on one thread, in a layer's memory order, line by line."""
+    item = np.dtype(case.dtype).itemsize
+    task = product_of(case)
+    form = "C = A B"
+    if task.C.col != item and task.J > 1:
+        task, form = turned(task), "C^T = B^T A^T, whose columns are adjacent in memory"
+    yield f"Computed as {form}: {task.I} x {task.J} sums of {task.K} terms."
+    if is_narrow(item, task):
+        yield (
+            f"Only {task.J} columns: turned round, {sizes.NARROW_ROWS} rows at a time, the result "
+            "copied from scratch."
+        )
+        task = turned(task)
+    plan = planned(item, task.I, task.J, task.K, task.A, task.B, PLAIN)
+    lanes = sizes.VECTOR_BYTES // item
+    whole = sizes.VECTORS * lanes
+    yield (
+        f"Tiles of {sizes.ROWS[0]} x {whole} ({sizes.VECTORS} vectors of {lanes}), "
+        f"{' and '.join(map(str, sizes.ROWS[1:]))} rows at the end; tails of {whole // 2} and "
+        f"{whole // 4} columns."
+    )
+    yield f"A is {how_a_is_read(plan)}."
+    yield f"B is {how_b_is_read(plan)}."
+
+
+def how_a_is_read(plan: Plan) -> str:
+    """Return how A comes to the tile."""
+    if plan.bring_a:
+        return f"brought to scratch {plan.rows} rows at a time: its terms lie far apart"
+    return "read where it stands"
+
+
+def how_b_is_read(plan: Plan) -> str:
+    """Return how B comes to the tile."""
+    if plan.copied:
+        how = "copied" if plan.direct else "transposed"
+        return f"{how} to scratch in strips of {plan.span} columns, {sizes.BLOCK} terms at a time"
+    if not plan.direct:
+        abreast = f", {sizes.ABREAST} blocks of the sum abreast" if plan.block > sizes.BLOCK else ""
+        return f"transposed in registers on its way{abreast}"
+    if plan.chunk < sizes.BLOCK:
+        return (
+            f"read where it stands, {plan.chunk} terms of {plan.span} columns at a time; "
+            "partial sums rest in scratch"
+        )
+    return "read where it stands: it fits the L2 cache, or only few rows pass over it"
+
+
+def product_of(case: Case) -> Product:
+    """Return the product of a case: X and Y lie by rows, W by columns as a layer keeps it."""
+    S, M, N, item = case.S, case.M, case.N, np.dtype(case.dtype).itemsize
+    X, Y = Matrix(0, M * item, item), Matrix(0, N * item, item)
+    W, b = Matrix(0, item, N * item), Matrix(0, 0, item)
+    W_T, Y_T = Matrix(0, W.col, W.row), Matrix(0, Y.col, Y.row)
+    I, J, K, A, B, C = {
+        "Y": (S, N, M, X, W_T, Y),
+        "dW": (N, M, S, Y_T, X, W),
+        "db": (1, N, S, Matrix(0, 0, 0), Y, b),
+        "dX": (S, M, N, Y, W, X),
+    }[case.quantity]
+    zero = np.dtype(case.dtype).type(0)
+    return Product(I, J, K, A, B, C, 0, Fused(0, 0, 0, PLAIN, Matrix(0, 0, 0), zero, zero))
