@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shapes import DTYPES, blank, layouts, shapes, uniform
+from shapes import DTYPES, around, blank, layouts, shapes, uniform
 
 import fastlinear as fl
-from fastlinear.kernels import formulation, loops, tiled
+from fastlinear.kernels import formulation, loops, sizes, tiled
 
 TILED, LOOPS = formulation("tiled"), formulation("loops")
 ACTIVATIONS = {
@@ -127,6 +127,28 @@ def test_strided_outputs(dtype):
     assert_same_bits(out, expected)
     for name, whole in room.items():
         assert np.isnan(whole).sum() == whole.size - expected[name].size
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_element_wise_rows_of_any_length(dtype):
+    """Rows with gaps between them, apart and in place: `blas` computes h in place."""
+    act = ACTIVATIONS["gelu"]
+    for columns in (*around(sizes.VECTOR_BYTES // np.dtype(dtype).itemsize), 53):
+        room = [blank(5, 100, dtype=dtype) for _ in range(5)]
+        X, dY, Y, dX, apart = (array[:, :columns] for array in room)
+        X[:], dY[:] = (uniform(np.random.default_rng(s), *X.shape, dtype=dtype) for s in (1, 2))
+        LOOPS.activation_forward(act, X, apart)
+        TILED.activation_forward(act, X, Y)
+        assert_same_bits({"apart": Y}, {"apart": apart})
+        Y[:] = X
+        TILED.activation_forward(act, Y, Y)
+        assert_same_bits({"in place": Y}, {"in place": apart})
+        LOOPS.activation_backward(act, dY, X, apart)
+        TILED.activation_backward(act, dY, X, dX)
+        assert_same_bits({"backward": dX}, {"backward": apart})
+        TILED.activation_backward(act, dY, X, dY)
+        assert_same_bits({"backward in place": dY}, {"backward in place": apart})
+        assert all(np.isnan(array[:, columns:]).all() for array in room)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

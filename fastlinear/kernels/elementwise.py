@@ -26,14 +26,15 @@ GRAIN = 64  # elements: shares start at a cache line, and no two write to the sa
 
 
 def map_kernel(h: Any) -> Any:
-    """Return the kernel of Y_rc = h(X_rc); the columns of X and Y are adjacent, X is not Y."""
+    """Return the kernel of Y_rc = h(X_rc); the columns of X and Y are adjacent; X may be Y."""
 
     @compiled(internal=True)
     def kernel(one, rows, columns, X, Y, p, q):
         rows, columns = folded(itemsize(one), rows, columns, X, Y, Y)
+        runs = runs_of(one, columns, X.data != Y.data)
         for r in range(rows):
-            for k in range(passes(one, columns)):
-                start, length = run_of(one, columns, k)
+            for k in range(runs):
+                start, length = run_bounds(one, columns, k, runs)
                 x = row_of(one, moved(X, r, start), 0, length)
                 y = row_of(one, moved(Y, r, start), 0, length)
                 for c in range(length):
@@ -43,14 +44,15 @@ def map_kernel(h: Any) -> Any:
 
 
 def hadamard_kernel(h_prime: Any) -> Any:
-    """Return the kernel of dX_rc = dY_rc h'(V_rc), equation (18); columns adjacent."""
+    """Return the kernel of dX_rc = dY_rc h'(V_rc), equation (18), columns adjacent, or in place."""
 
     @compiled(internal=True)
     def kernel(one, rows, columns, dY, V, dX, p, q):
         rows, columns = folded(itemsize(one), rows, columns, dY, V, dX)
+        runs = runs_of(one, columns, dX.data != dY.data and dX.data != V.data)
         for r in range(rows):
-            for k in range(passes(one, columns)):
-                start, length = run_of(one, columns, k)
+            for k in range(runs):
+                start, length = run_bounds(one, columns, k, runs)
                 dy = row_of(one, moved(dY, r, start), 0, length)
                 v = row_of(one, moved(V, r, start), 0, length)
                 dx = row_of(one, moved(dX, r, start), 0, length)
@@ -70,20 +72,21 @@ def folded(item, rows, columns, A, B, C):
 
 
 @compiled(internal=True, inline=True)
-def passes(one, columns):
-    """Return how many runs a row is taken in: whole vectors, and a last one that overlaps them.
+def runs_of(one, columns, apart):
+    """Return in how many runs a row is taken: 2 for whole vectors and a last one overlapping them.
 
-    Without the second, up to a vector less one of elements would be computed one by one.
+    Otherwise up to a vector less one of elements would be computed one by one. In place, what
+    overlaps would be computed from results.
     """
     lanes = VECTOR_BYTES // itemsize(one)
-    return 2 if columns > lanes and columns % lanes > 0 else 1
+    return 2 if apart and columns > lanes and columns % lanes > 0 else 1
 
 
 @compiled(internal=True, inline=True)
-def run_of(one, columns, k):
+def run_bounds(one, columns, k, runs):
     """Return where run k of a row begins, and its length."""
     lanes = VECTOR_BYTES // itemsize(one)
-    if columns <= lanes:
+    if runs == 1:
         return 0, columns
     if k == 0:
         return 0, columns - columns % lanes
