@@ -18,7 +18,9 @@ are in `distant`."""
 ROWS = (6, 2, 1)
 """Heights of the register tile (MR), tallest first. 6 rows of the widest tile leave a quarter of
 the registers for the operand and the broadcast; 12 x 2 made LLVM spill, 8 x 3 was no faster. The
-lower ones are for what is left over; a fourth height bought nothing and cost compile time."""
+lower ones are for what is left over. With a 4 as well, predict at (4, 512, 512) took 33 us for 46,
+but the loops then reload an address from the stack; with each height out of line, which cures that,
+dW of one sample took twice as long."""
 
 ROWS_OF_A_BYTES = 4096
 """Rows of A that are brought to scratch together, where they have to be formed from dA and h'(V) or

@@ -34,7 +34,7 @@ def choices(case: Case) -> Iterator[str]:
     whole = sizes.VECTORS * lanes
     yield (
         f"Tiles of {sizes.ROWS[0]} x {whole} ({sizes.VECTORS} vectors of {lanes}), "
-        f"{' and '.join(map(str, sizes.ROWS[1:]))} rows at the end; tails of {whole // 2} and "
+        f"{', '.join(map(str, sizes.ROWS[1:]))} rows at the end; tails of {whole // 2} and "
         f"{whole // 4} columns."
     )
     yield f"A is {how_a_is_read(plan)}."
