@@ -170,6 +170,7 @@ def test_a_table_fits_80_columns(activation, monkeypatch):
         ("--activation step", "--activation: expected one of "),
         ("--roofline roof.pdf", "--roofline: expected a name ending in .png or .svg"),
         ("--sweep no/where.png", "--sweep: cannot write no/where.png: no folder no"),
+        ("--sweep s.png --layers 4,5", "--sweep has shapes of its own: expected no --shape"),
         ("--json out.csv", "--json: expected a name ending in .json"),
     ],
 )

@@ -95,6 +95,8 @@ def profile(
         "csv": output_file("--csv", csv, (".csv",)),
     }
     shapes = chosen_shapes(shape, model, layers, batch)
+    if sweep is not None and (shape or model or layers):
+        raise CommandError("--sweep has shapes of its own: expected no --shape, --model, --layers")
 
     from rich.console import Console
     from threadpoolctl import threadpool_limits
@@ -111,8 +113,9 @@ def profile(
         else:
             cases = sweep_cases(dtype)
         machine, found, complete = run(console, cases, others, dtype, count, repeat)
-        if not found:
-            raise CommandError("interrupted before anything was measured", status=130)
+    if not found:
+        raise CommandError("interrupted before anything was measured", status=130)
+    with threadpool_limits(count):  # again: while Numba compiled, it loaded SciPy's BLAS too
         header = [*host_facts(), *versions(wanted), *machine_facts(machine)]
     for name, value in header:
         console.print(f"{name:<17}{value}", soft_wrap=True)
