@@ -53,8 +53,10 @@ def main() -> None:
     sys.path.insert(0, str(Path(__file__).parents[1]))  # this checkout, installed or not
     from fastlinear.profile.environment import environment
 
-    os.environ.update(environment(options.threads))
-    # Imported only now, because libraries read their number of threads when they are imported.
+    variables = environment(options.threads)
+    if not variables.items() <= os.environ.items():
+        # Libraries read these when they are imported, and NumPy and Numba already are: start anew.
+        os.execve(sys.executable, sys.orig_argv, {**os.environ, **variables})
     from cases import TABLE, cases, random_shapes
 
     from fastlinear.profile.peak import fma_peak

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import fastlinear as fl
+from fastlinear.kernels.sizes import VECTOR_BYTES
 
 FORMULATIONS = ("tiled", "loops", "blas")
 f4 = np.float32
@@ -195,6 +196,13 @@ def test_the_weight_lies_transposed_and_assignment_copies_into_it():
     assert (layer.predict(X) == X @ weight.T).all()
     weight *= 2  # a change in place shows at once
     assert (layer.predict(X) == X @ weight.T).all()
+
+
+def test_parameters_and_gradients_begin_at_a_whole_vector():
+    for layer in (fl.Linear(3, 5), fl.Linear(3, 5, init="zeros"), fl.Linear(3, 5).astype("f8")):
+        for array in (*layer.params.values(), *layer.grads.values()):
+            assert array.ctypes.data % VECTOR_BYTES == 0
+            assert array.flags.writeable
 
 
 def test_the_formulation_can_be_swapped():

@@ -210,14 +210,6 @@ def test_the_machine_is_measured():
     assert fma_peak("float32", 1, tries=2) > 1e8
 
 
-def test_what_is_read_begins_with_a_whole_vector():
-    for length in (16, 48, 4096):
-        numbers = bandwidth.aligned_ones(3, length)
-        assert numbers.shape == (3, length)
-        assert numbers.ctypes.data % bandwidth.VECTOR_BYTES == 0
-        assert np.all(numbers == 1)
-
-
 def test_reading_reads_everything():
     """A read that skipped a part would report a bandwidth no machine has."""
     numbers = np.ones((1, bandwidth.ROWS * 16 * 64), np.float32)

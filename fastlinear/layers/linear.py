@@ -10,6 +10,7 @@ from numpy.typing import DTypeLike
 from fastlinear import init as initialisers
 from fastlinear import kernels
 from fastlinear.kernels import updates
+from fastlinear.kernels.alignment import aligned_copy, aligned_zeros
 from fastlinear.layers import checks
 from fastlinear.layers.activation import ElementWise, resolve
 from fastlinear.layers.checks import Array
@@ -40,9 +41,9 @@ class Linear(Module):
 
     Notes
     -----
-    The weight has shape (N, M) and lies in memory as M x N (Fortran order), so that `predict`
-    streams it as it is. It may be changed in place, or by assigning to ``params["weight"]``, which
-    copies. The kept X and A follow the rule in `Module`.
+    The weight has shape (N, M) and lies in memory as M x N (Fortran order), beginning at a whole
+    vector, so that `predict` streams it as it is. It may be changed in place, or by assigning to
+    ``params["weight"]``, which copies. The kept X and A follow the rule in `Module`.
     """
 
     def __init__(
@@ -65,19 +66,20 @@ class Linear(Module):
         draw = initialisers.INITIALISERS[checks.one_of("init", init, initialisers.INITIALISERS)]
         generator = initialisers.generator(rng)
         shape = (self.out_features, self.in_features)
-        arrays = {"weight": np.asfortranarray(draw(shape, generator, dtype=self.dtype))}
+        arrays = {"weight": draw(shape, generator, dtype=self.dtype)}
         if bias:
             arrays["bias"] = (
                 np.zeros(shape[0], self.dtype)
                 if init == "zeros"
                 else initialisers.bias(shape, generator, dtype=self.dtype)
             )
-        self._own(Arrays(arrays))
+        self._own(_aligned(arrays))
 
     def _own(self, params: Arrays) -> None:
         """Take ``params`` as this layer's own and make room for their gradients."""
         self._params = params
-        self._grads = Arrays({name: np.zeros_like(a) for name, a in params.items()})
+        zeros = {name: aligned_zeros(a.shape, a.dtype, order="F") for name, a in params.items()}
+        self._grads = Arrays(zeros)
         self._W, self._dW = params["weight"], self._grads["weight"]
         self._b, self._db = params.get("bias"), self._grads.get("bias")
 
@@ -212,7 +214,7 @@ class Linear(Module):
         kind = checks.float_dtype(dtype)
         layer = super().astype(dtype)
         layer.dtype = kind
-        layer._own(Arrays({name: a.astype(kind) for name, a in layer._params.items()}))
+        layer._own(_aligned({name: a.astype(kind) for name, a in layer._params.items()}))
         return layer
 
     def arguments(self) -> dict[str, Any]:
@@ -256,3 +258,8 @@ class Linear(Module):
         self.__dict__.update(state)
         self.formulation = self._formulation
         self._own(self._params)
+
+
+def _aligned(arrays: dict[str, Array]) -> Arrays:
+    """Return copies as a layer holds its parameters."""
+    return Arrays({name: aligned_copy(array) for name, array in arrays.items()})

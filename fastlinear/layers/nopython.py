@@ -9,8 +9,8 @@ import numpy as np
 from numba.core import config
 
 from fastlinear.kernels import interpreted, network, network_gradients
+from fastlinear.kernels.alignment import aligned_copy
 from fastlinear.kernels.formulation import derivative
-from fastlinear.kernels.sizes import VECTOR_BYTES
 from fastlinear.layers.activation import ElementWise
 from fastlinear.layers.checks import Array
 from fastlinear.layers.linear import Linear
@@ -83,19 +83,10 @@ def _params(layer: Module, act: ElementWise | None, dtype: np.dtype[Any] | None)
     """Return W, b and (p, q) of one layer; W and b without elements where it has none."""
     assert dtype is not None
     weight, bias = layer.params.get("weight"), layer.params.get("bias")
-    W = np.empty((0, 0), dtype, order="F") if weight is None else _aligned(weight)
+    W = np.empty((0, 0), dtype, order="F") if weight is None else aligned_copy(weight)
     b = np.empty(0, dtype) if bias is None else bias.copy()
     pq = (0, 0) if act is None else (act.p, act.q)
     return W, b, np.array(pq, dtype)
-
-
-def _aligned(weight: Array) -> Array:
-    """Copy a weight into M x N order, starting at a whole vector: no load straddles two lines."""
-    memory = np.empty(weight.nbytes + VECTOR_BYTES, np.uint8)
-    start = -memory.ctypes.data % VECTOR_BYTES
-    W: Array = np.ndarray(weight.shape, weight.dtype, memory.data, start, order="F")
-    W[...] = weight
-    return W
 
 
 def _ready(params: list[Array]) -> Arrays:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numba import prange
-from numpy.typing import NDArray
 
+from fastlinear.kernels.alignment import aligned_zeros
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import address_of
 from fastlinear.kernels.sizes import VECTOR_BYTES
@@ -73,21 +73,11 @@ def bandwidth(nbytes: int, threads: int, tries: int = 8) -> float:
     All of it lies in whatever holds it after the first round.
     """
     step = ROWS * VECTOR_BYTES
-    numbers = aligned_ones(threads, max(1, nbytes // step) * step // 4)
+    numbers = aligned_zeros((threads, max(1, nbytes // step) * step // 4), np.float32)
+    numbers += 1  # zeros that are not touched would all be one page of memory
     repeats = max(1, TRAFFIC * threads // numbers.nbytes)
     read_on_threads(numbers, 1)
     return numbers.nbytes * repeats / fastest(partial(read_on_threads, numbers, repeats), tries)
-
-
-def aligned_ones(rows: int, length: int) -> NDArray[Any]:
-    """Return an array of ones, not zeros, which would all be one page of memory.
-
-    It begins with a whole vector: where vectors straddle cache lines, L1 gives two thirds.
-    """
-    spare = VECTOR_BYTES // 4
-    numbers = np.ones(rows * length + spare, np.float32)
-    start = -numbers.ctypes.data % VECTOR_BYTES // 4
-    return numbers[start : start + rows * length].reshape(rows, length)
 
 
 def cache_sizes() -> list[tuple[str, int, bool]]:

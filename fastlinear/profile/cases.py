@@ -8,6 +8,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastlinear.kernels.alignment import aligned_copy
+
 Array = NDArray[Any]
 Order = Literal["C", "F"]
 Shape = tuple[int, int, int]
@@ -108,7 +110,7 @@ class Data:
 
     @cached_property
     def _W_layer(self) -> Array:
-        return np.asfortranarray(self.W)
+        return aligned_copy(self.W)
 
     def weight(self, order: Order) -> Array:
         """Return W in memory order "C", or in a layer's own, "F"."""
