@@ -23,6 +23,7 @@ from fastlinear.kernels.memory import MATRIX, itemsize, moved
 from fastlinear.kernels.packing import fused_type
 from fastlinear.kernels.shared import shared
 from fastlinear.kernels.tile import (
+    LINE_BYTES,
     add,
     blocks_update,
     gather_operand,
@@ -39,7 +40,7 @@ from fastlinear.kernels.tile import (
     zeros,
 )
 
-ABREAST, BLOCK = sizes.ABREAST, sizes.BLOCK
+ABREAST, BLOCK, FETCHED_TILES = sizes.ABREAST, sizes.BLOCK, sizes.FETCHED_TILES
 TRANSPOSED_VECTOR_BYTES = sizes.TRANSPOSED_VECTOR_BYTES
 
 
@@ -112,12 +113,12 @@ def blocks(shape, item, left, A, B):
     Strides that are constants are spelled as such: in registers they would leave too few for the
     addresses of the lanes.
     """
-    n, a, b = steps(shape), A.data, B.data
+    a, b, ahead = A.data, B.data, FETCHED_TILES * width(shape) * B.col
     tile = zeros(shape)
-    for _ in range(BLOCK // n):
-        tile = blocks_update(tile, b, BLOCK * item, B.col, left, a, item)
-        a += n * item
-        b += n * item
+    for _ in range(BLOCK * item // LINE_BYTES):
+        tile = blocks_update(tile, b, BLOCK * item, B.col, left, a, item, ahead)
+        a += LINE_BYTES
+        b += LINE_BYTES
     return tile
 
 

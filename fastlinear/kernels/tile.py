@@ -23,6 +23,7 @@ from fastlinear.kernels.vectors import (
     load_transposed,
     load_vector,
     pointer_to,
+    prefetch_lanes,
     splat,
     store_vector,
     vectors_in_memory,
@@ -31,6 +32,9 @@ from fastlinear.kernels.vectors import (
 LANE_GROUP = 16
 """Bytes that one step of a transposing load takes from each row: the widest shuffle granule that
 all instruction sets share."""
+
+LINE_BYTES = 64
+"""Bytes that `blocks_update` takes from each lane: a cache line of current x86 and most ARM cores."""
 
 
 class Tile(types.Type):
@@ -280,33 +284,36 @@ def rank_update(typingctx, tile, operand, A, a_i, a_k):
 
 
 @intrinsic
-def blocks_update(typingctx, tile, address, block, lane_stride, left, A, a_k):
-    """Return the tile after the next ``steps`` terms, each of its rows being a block of one sum.
+def blocks_update(typingctx, tile, address, block, lane_stride, left, A, a_k, ahead):
+    """Return the tile after the next cache line of terms, each of its rows a block of one sum.
 
     Row r gains A[r, k] B_r[k, j] for each k in order, with A[r, k] at A + r block + k a_k and B_r
     at address + r block, lanes ``lane_stride`` bytes apart: as many independent chains of fma as
-    there are blocks, over few rows of memory.
+    there are blocks, over few rows of memory. What lies ``ahead`` bytes further is fetched to L2.
     """
 
     def codegen(context, builder, signature, args):
-        value, address, block, lane_stride, left, A, a_k = args
+        value, address, block, lane_stride, left, A, a_k, ahead = args
         row = tile.with_rows(1)
         for r in range(tile.rows):
-            columns = load_transposed(builder, row, address, lane_stride, left)
-            at = A
-            for k in range(tile.steps):
-                scalar = builder.load(pointer_to(builder, tile.scalar, at))
-                factor = splat(builder, tile.vector, scalar)
-                for v in range(tile.vectors):
-                    i = r * tile.vectors + v
-                    term = columns[k * tile.vectors + v]
-                    total = fma(builder, tile, factor, term, builder.extract_value(value, i))
-                    value = builder.insert_value(value, total, i)
-                at = builder.add(at, a_k)
-            address, A = builder.add(address, block), builder.add(A, block)
+            prefetch_lanes(builder, tile, builder.add(address, ahead), lane_stride, left)
+            at, next_block = A, builder.add(address, block)
+            for _ in range(LINE_BYTES // LANE_GROUP):
+                columns = load_transposed(builder, row, address, lane_stride, left)
+                for k in range(tile.steps):
+                    scalar = builder.load(pointer_to(builder, tile.scalar, at))
+                    factor = splat(builder, tile.vector, scalar)
+                    for v in range(tile.vectors):
+                        i = r * tile.vectors + v
+                        term = columns[k * tile.vectors + v]
+                        total = fma(builder, tile, factor, term, builder.extract_value(value, i))
+                        value = builder.insert_value(value, total, i)
+                    at = builder.add(at, a_k)
+                address = builder.add(address, address.type(LANE_GROUP))
+            address, A = next_block, builder.add(A, block)
         return value
 
-    return tile(tile, address, block, lane_stride, left, A, a_k), codegen
+    return tile(tile, address, block, lane_stride, left, A, a_k, ahead), codegen
 
 
 @intrinsic(prefer_literal=True)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from fastlinear.kernels.tile import Tile
 
 I32 = ir.IntType(32)
+READ, TO_L2, DATA = 0, 2, 1  # arguments of llvm.prefetch
 
 
 def pointer_to(builder: Any, target: ir.Type, address: Any) -> Any:
@@ -98,6 +99,15 @@ def lane_offsets(builder: Any, tile: Tile, lane_stride: Any, left: Any) -> list[
             index = builder.select(beyond, last, index)
         offsets.append(builder.mul(lane_stride, index))
     return offsets
+
+
+def prefetch_lanes(builder: Any, tile: Tile, address: Any, lane_stride: Any, left: Any) -> None:
+    """Fetch a line of each lane to the L2 cache; an address where no memory is does no harm."""
+    for offset in lane_offsets(builder, tile, lane_stride, left):
+        pointer = builder.inttoptr(builder.add(address, offset), ir.PointerType())
+        signature = ir.FunctionType(ir.VoidType(), [pointer.type, I32, I32, I32])
+        function = cgutils.get_or_insert_function(builder.module, signature, "llvm.prefetch.p0")
+        builder.call(function, [pointer, I32(READ), I32(TO_L2), I32(DATA)])
 
 
 def load_transposed(
