@@ -56,7 +56,9 @@ def test_every_shape(dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("act", ACTIVATIONS.values(), ids=ACTIVATIONS)
-@pytest.mark.parametrize("shape", [(3, 5, 7), (21, 35, 70), (40, 70, 130)])
+@pytest.mark.parametrize(
+    "shape", [(2, 1, 1), (1, 5, 7), (9, 1, 7), (9, 5, 1), (3, 5, 7), (21, 35, 70), (40, 70, 130)]
+)
 def test_every_layout(dtype, act, shape):
     X, W, b, dA = problem(*shape, dtype)
     expected = step(LOOPS, X, W, b, dA, act)

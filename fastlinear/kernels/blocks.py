@@ -6,13 +6,17 @@ terms. The outer loops are in `product`.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from numba import types
 
 from fastlinear.kernels import sizes
 from fastlinear.kernels.jit import compiled
-from fastlinear.kernels.memory import Matrix, call, moved
+from fastlinear.kernels.memory import MATRIX, Matrix, call, moved
+from fastlinear.kernels.packing import fused_type
 from fastlinear.kernels.tile import (
     add,
+    fetch,
     gather_operand,
     load,
     load_operand,
@@ -52,6 +56,16 @@ class End(NamedTuple):
     """Address of the bias to add after that, or 0."""
     h: int
     """Address of the activation's kernel to apply at last, or 0."""
+    fetch: bool
+    """Whether B comes from memory, so that asking for it early pays."""
+
+
+def block_types(scalar: Any) -> tuple[Any, ...]:
+    """Return the types of a dtype's 1, a Block, the partial sums, an End and a Fused."""
+    size = types.intp
+    block = types.NamedTuple((size, size, size, MATRIX, MATRIX, size, MATRIX, MATRIX), Block)
+    end = types.NamedTuple((types.boolean, size, size, types.boolean), End)
+    return scalar, block, MATRIX, end, fused_type(scalar)
 
 
 @compiled(internal=True)
@@ -64,7 +78,7 @@ def block_product(shape, one, block, P, chunk, end, fused):
     for k in range(0, max(K, 1), chunk):
         Bk = moved(B, k, 0)
         finish = k + chunk >= K
-        step = Step(min(chunk, K - k), k > 0, finish, end.accumulate, end.bias)
+        step = Step(min(chunk, K - k), k > 0, finish, end.accumulate, end.bias, 0)
         i = 0
         while i < I:
             Ai, Ci = moved(A, i, k), moved(C, i, 0)
@@ -107,6 +121,8 @@ class Step(NamedTuple):
     """Whether earlier blocks' sums stand in C."""
     bias: int
     """Address of the bias to add at the end, or 0."""
+    ahead: int
+    """How many bytes ahead B is fetched to the L2 cache, or 0."""
 
 
 @compiled(internal=True, inline=True)
@@ -140,6 +156,9 @@ def tile_product(shape, left, j, A, b, B, P, C, O, step):
     a = A.data
     offset = j * C.col
     tile = load(shape, P.data + offset, P.row, left) if step.resume else zeros(shape)
+    if step.ahead != 0:
+        for k in range(step.terms):
+            fetch(shape, b + step.ahead + k * B.row)
     main = step.terms - step.terms % n
     for _ in range(0, main, n):
         tile = rank_update(tile, load_operand(shape, b, B.row, B.col, left), a, A.row, A.col)

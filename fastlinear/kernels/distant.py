@@ -12,15 +12,10 @@ that no two crowd a set: 25 us at (1, 512, 512), for 23. There the shuffles set 
 
 from __future__ import annotations
 
-from typing import Any
-
-from numba import types
-
 from fastlinear.kernels import sizes
-from fastlinear.kernels.blocks import Block, End, activate, block_product
+from fastlinear.kernels.blocks import Block, activate, block_product, block_types
 from fastlinear.kernels.jit import compiled
-from fastlinear.kernels.memory import MATRIX, itemsize, moved
-from fastlinear.kernels.packing import fused_type
+from fastlinear.kernels.memory import itemsize, moved
 from fastlinear.kernels.shared import shared
 from fastlinear.kernels.tile import (
     LINE_BYTES,
@@ -57,14 +52,7 @@ def distant_product(one, block, P, end, fused):
         block_product(shape, one, strip, P, BLOCK, end, fused)
 
 
-def _argument_types(scalar: Any) -> tuple[Any, ...]:
-    size = types.intp
-    block = types.NamedTuple((size, size, size, MATRIX, MATRIX, size, MATRIX, MATRIX), Block)
-    end = types.NamedTuple((types.boolean, size, size), End)
-    return scalar, block, MATRIX, end, fused_type(scalar)
-
-
-distant_address = shared(distant_product, _argument_types, lazy=True)
+distant_address = shared(distant_product, block_types, lazy=True)
 
 
 @compiled(internal=True)

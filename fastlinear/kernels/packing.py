@@ -129,7 +129,7 @@ def bring_rows(one, I, K, A, V, F, fused):
     item = itemsize(one)
     pitch = row_pitch(item, K)
     rows = Matrix(F, pitch, item)
-    if A.col == item:
+    if A.col == item or (K == 1 and A.row != item):
         call(fused.hadamard, (one, I, K, A, V, rows, fused.p, fused.q))
         return rows
     plain = row_shape(one, VECTORS, VECTOR_BYTES, False, False)

@@ -12,6 +12,7 @@ from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.packing import FORM_A, FORM_B, are_rows_brought
 
 ABREAST, BLOCK, (_, LOW, _) = sizes.ABREAST, sizes.BLOCK, sizes.ROWS
+FETCHED_BYTES = sizes.FETCHED_BYTES
 GATHERED_TERMS, GROUP_BYTES = sizes.GATHERED_TERMS, sizes.GROUP_BYTES
 RESIDENT_BYTES, ROWS_OF_A_BYTES = sizes.RESIDENT_BYTES, sizes.ROWS_OF_A_BYTES
 STREAM_BYTES, STREAM_ROWS = sizes.STREAM_BYTES, sizes.STREAM_ROWS
@@ -38,6 +39,8 @@ class Plan(NamedTuple):
     """Whether rows of A come to scratch: to be formed, or because its terms lie far apart."""
     block: int
     """Terms of the sum that are taken together: one block, or several that go abreast."""
+    fetch: bool
+    """Whether B is larger than what caches keep of it, so that asking for it early pays."""
 
 
 @compiled
@@ -66,4 +69,5 @@ def planned(item, I, J, K, A, B, formed):
         rows = min(I, (ROWS_OF_A_BYTES if K > GATHERED_TERMS else GROUP_BYTES) // item)
         columns *= STRIPS_OF_ROWS
     chunk = STREAM_STEPS if streamed else BLOCK
-    return Plan(rows, columns, span // item, chunk, direct, copied, bring_a, block)
+    fetch = K * J * item > FETCHED_BYTES
+    return Plan(rows, columns, span // item, chunk, direct, copied, bring_a, block, fetch)

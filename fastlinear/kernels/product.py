@@ -40,6 +40,7 @@ from fastlinear.kernels.packing import (
     row_pitch,
 )
 from fastlinear.kernels.plan import planned
+from fastlinear.kernels.streamed import streamed_address
 from fastlinear.kernels.tile import row_shape, width
 
 BLOCK, (TALL, _, _) = sizes.BLOCK, sizes.ROWS
@@ -127,10 +128,12 @@ def strips(one, task, plan, P, T, F):
                         Bk, panel = Matrix(T, n * item, item), terms * n * item
                     last = k + plan.block >= K
                     row = bias + j * item if last and bias != 0 else 0
-                    end = End(k > 0, row, fused.h if last else 0)
+                    end = End(k > 0, row, fused.h if last else 0, plan.fetch)
                     Cij, Vij = moved(C, i, j), moved(fused.V, i, j)
                     block = Block(height, columns, terms, Aik, Bk, panel, Cij, Vij)
-                    if plan.direct or plan.copied:
-                        block_product(plain, one, block, P, plan.chunk, end, fused)
-                    else:
+                    if not plan.direct and not plan.copied:
                         call(distant_address(one), (one, block, P, end, fused))
+                    elif I == 1 and plan.chunk < BLOCK:
+                        call(streamed_address(one), (one, block, P, end, fused))
+                    else:
+                        block_product(plain, one, block, P, plan.chunk, end, fused)

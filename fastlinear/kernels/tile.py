@@ -23,7 +23,7 @@ from fastlinear.kernels.vectors import (
     load_transposed,
     load_vector,
     pointer_to,
-    prefetch_lanes,
+    prefetch,
     splat,
     store_vector,
     vectors_in_memory,
@@ -34,7 +34,7 @@ LANE_GROUP = 16
 all instruction sets share."""
 
 LINE_BYTES = 64
-"""Bytes that `blocks_update` takes from each lane: a cache line of current x86 and most ARM cores."""
+"""A cache line of current x86 and most ARM cores: what is fetched at a time."""
 
 
 class Tile(types.Type):
@@ -171,6 +171,20 @@ def load(typingctx, shape, address, stride, left):
 
 
 @intrinsic
+def fetch(typingctx, shape, address):
+    """Ask for the cache lines of a row of a tile, to come to the L2 cache."""
+    tile = shape.tile
+
+    def codegen(context, builder, signature, args):
+        nbytes = tile.vectors * tile.lanes * tile.itemsize
+        lines = [args[1].type(line) for line in range(0, nbytes, LINE_BYTES)]
+        prefetch(builder, [builder.add(args[1], line) for line in lines])
+        return context.get_dummy_value()
+
+    return types.none(shape, address), codegen
+
+
+@intrinsic
 def store(typingctx, tile, address, stride, left):
     """Write the tile to memory, its rows ``stride`` bytes apart."""
 
@@ -296,7 +310,9 @@ def blocks_update(typingctx, tile, address, block, lane_stride, left, A, a_k, ah
         value, address, block, lane_stride, left, A, a_k, ahead = args
         row = tile.with_rows(1)
         for r in range(tile.rows):
-            prefetch_lanes(builder, tile, builder.add(address, ahead), lane_stride, left)
+            offsets = lane_offsets(builder, tile, lane_stride, left)
+            further = builder.add(address, ahead)
+            prefetch(builder, [builder.add(further, offset) for offset in offsets])
             at, next_block = A, builder.add(address, block)
             for _ in range(LINE_BYTES // LANE_GROUP):
                 columns = load_transposed(builder, row, address, lane_stride, left)

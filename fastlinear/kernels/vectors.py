@@ -101,13 +101,14 @@ def lane_offsets(builder: Any, tile: Tile, lane_stride: Any, left: Any) -> list[
     return offsets
 
 
-def prefetch_lanes(builder: Any, tile: Tile, address: Any, lane_stride: Any, left: Any) -> None:
-    """Fetch a line of each lane to the L2 cache; an address where no memory is does no harm."""
-    for offset in lane_offsets(builder, tile, lane_stride, left):
-        pointer = builder.inttoptr(builder.add(address, offset), ir.PointerType())
-        signature = ir.FunctionType(ir.VoidType(), [pointer.type, I32, I32, I32])
-        function = cgutils.get_or_insert_function(builder.module, signature, "llvm.prefetch.p0")
-        builder.call(function, [pointer, I32(READ), I32(TO_L2), I32(DATA)])
+def prefetch(builder: Any, addresses: list[Any]) -> None:
+    """Ask for cache lines, to come to the L2 cache; an address where no memory is does no harm."""
+    pointer = ir.PointerType()
+    signature = ir.FunctionType(ir.VoidType(), [pointer, I32, I32, I32])
+    function = cgutils.get_or_insert_function(builder.module, signature, "llvm.prefetch.p0")
+    for address in addresses:
+        line = builder.inttoptr(address, pointer)
+        builder.call(function, [line, I32(READ), I32(TO_L2), I32(DATA)])
 
 
 def load_transposed(
