@@ -104,13 +104,13 @@ def entrants(peers: list[str], threads: int) -> list[Any]:
 def measure(case: Any, contestants: list[Any], options: argparse.Namespace) -> dict[str, Any]:
     """Time all that take part in a case."""
     from fastlinear.profile.cases import Data
-    from fastlinear.profile.timing import SPIN_SECONDS, interleaved
+    from fastlinear.profile.timing import interleaved, warm_up
 
     data = Data(case)
     runs = {c.name: run for c in contestants if (run := c.prepare(case, data)) is not None}
-    pause = SPIN_SECONDS if options.threads > 1 else 0.0
     calls = {name: run.call for name, run in runs.items()}
-    timings = interleaved(calls, options.rounds, options.seconds, pause)
+    warm = warm_up(options.threads)
+    timings = interleaved(calls, options.rounds, options.seconds, warm)
     return {
         **case._asdict(),
         "label": case.label,

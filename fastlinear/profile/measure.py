@@ -12,7 +12,7 @@ from fastlinear.profile.bandwidth import Level, levels
 from fastlinear.profile.cases import Case, Data
 from fastlinear.profile.contestants import Contestant
 from fastlinear.profile.peak import fma_peak
-from fastlinear.profile.timing import SPIN_SECONDS, Timing, interleaved
+from fastlinear.profile.timing import Timing, interleaved, warm_up
 
 
 class Machine(NamedTuple):
@@ -102,7 +102,6 @@ def measure(
     reference: str = "blas",
 ) -> Iterator[list[Measurement]]:
     """Yield the measurements of one case after another, contestants taking turns in each."""
-    pause = SPIN_SECONDS if threads > 1 else 0.0
     for case in cases:
         data = Data(case)
         runs = {c.name: run for c in contestants if (run := c.prepare(case, data)) is not None}
@@ -111,7 +110,7 @@ def measure(
             value = run.results(run.call()).get(case.quantity)
             errors[name] = None if value is None else error(data, np.asarray(value))
         calls = {name: run.call for name, run in runs.items()}
-        timings = interleaved(calls, repeat, seconds, pause)
+        timings = interleaved(calls, repeat, seconds, warm_up(threads))
         yield [
             Measurement(case, name, timing, errors[name], timings.get(reference))
             for name, timing in timings.items()

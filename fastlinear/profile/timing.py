@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from statistics import median, quantiles
 from timeit import Timer
@@ -10,8 +9,15 @@ from typing import Any, NamedTuple
 
 Calls = dict[str, Callable[[], Any]]
 
-SPIN_SECONDS = 0.03
-"""How long idle threads of the usual pools keep spinning, and so disturb whoever comes next."""
+WARM_UP = {1: 0.0005, 2: 0.04}
+"""Seconds that a contestant runs before it is timed, with one thread and with more: idle threads of
+whoever came before may keep spinning for a while, and where a machine packs threads that were
+asleep onto few cores, they are spread again within some 15 ms."""
+
+
+def warm_up(threads: int) -> float:
+    """Return the seconds that a contestant with so many threads runs before it is timed."""
+    return WARM_UP[min(threads, 2)]
 
 
 class Timing(NamedTuple):
@@ -42,31 +48,30 @@ def fastest(call: Callable[[], Any], tries: int) -> float:
     return min(Timer(call).repeat(tries, 1))
 
 
-def rounds(calls: Calls, seconds: float, pause: float = 0.0) -> Iterator[dict[str, float]]:
+def rounds(calls: Calls, seconds: float, warm: float = WARM_UP[1]) -> Iterator[dict[str, float]]:
     """Yield, round after round without end, the seconds of one call of each contestant.
 
-    Each is called often enough to fill ``seconds``, after a warm-up; whoever goes first in one
-    round goes last in the next. ``pause`` seconds pass before each turn.
+    Each is called often enough to fill ``seconds``, after ``warm`` seconds of calls that are not
+    counted; whoever goes first in one round goes last in the next.
     """
     timers = {name: Timer(call) for name, call in calls.items()}
     counts = {name: _count(timer, seconds) for name, timer in timers.items()}
     names = list(timers)
+    share = warm / seconds if seconds > 0 else 0.0
     while True:
         taken = {}
         for name in names:
-            if pause:
-                time.sleep(pause)
-            timers[name].timeit(max(1, counts[name] // 10))
+            timers[name].timeit(max(1, round(counts[name] * share)))
             taken[name] = timers[name].timeit(counts[name]) / counts[name]
         yield taken
         names = names[1:] + names[:1]
 
 
 def interleaved(
-    calls: Calls, repeat: int, seconds: float = 0.005, pause: float = 0.0
+    calls: Calls, repeat: int, seconds: float = 0.005, warm: float = WARM_UP[1]
 ) -> dict[str, Timing]:
     """Time contestants in ``repeat`` rounds; see `rounds`."""
-    taken = [t for _, t in zip(range(repeat), rounds(calls, seconds, pause), strict=False)]
+    taken = [t for _, t in zip(range(repeat), rounds(calls, seconds, warm), strict=False)]
     return {name: Timing(tuple(t[name] for t in taken)) for name in calls}
 
 
