@@ -44,6 +44,13 @@ def test_the_layers_bits():
     assert (linear(X[::-1], W[:, ::-1], b) == linear(X[::-1].copy(), W[:, ::-1].copy(), b)).all()
 
 
+@pytest.mark.parametrize("formulation", ["tiled", "loops", "blas"])
+def test_a_bias_of_any_stride(formulation):
+    X, W, b = integers((6, 7), 1), integers((5, 7), 2), integers(10, 3)
+    for strided in (b[::2], b[4::-1]):
+        assert (linear(X, W, strided, formulation=formulation) == X @ W.T + strided).all()
+
+
 def test_out():
     X, W = integers((6, 7), 1), integers((5, 7), 2)
     out = np.full((6, 5), np.nan, f4)

@@ -4,6 +4,11 @@ from fastlinear.kernels.threads import load_tbb
 
 load_tbb()
 
-from fastlinear.kernels.formulation import FORMULATIONS, BoundPair, formulation  # noqa: E402
+from fastlinear.kernels.formulation import (  # noqa: E402
+    FORMULATIONS,
+    BoundPair,
+    Passes,
+    formulation,
+)
 
-__all__ = ["FORMULATIONS", "BoundPair", "formulation"]
+__all__ = ["FORMULATIONS", "BoundPair", "Passes", "formulation"]

@@ -14,7 +14,7 @@ import numpy as np
 from numba.core import config
 from numpy.typing import NDArray
 
-from fastlinear.kernels import blas, elementwise, loops, tiled
+from fastlinear.kernels import blas, elementwise, loops, passes, tiled
 from fastlinear.kernels.activations import Pair
 
 Array = NDArray[Any]
@@ -97,6 +97,36 @@ class Formulation(ABC):
         if dX is not None:
             self.linear_backward_input(dZ, W, dX)
 
+    def hold(
+        self, W: Array, b: Array | None, dW: Array | None, db: Array | None, act: BoundPair | None
+    ) -> Passes:
+        """Return the passes of a layer, whose arrays stay where they are."""
+        return Passes(self, W, b, dW, db, act)
+
+
+class Passes:
+    """`forward` and `backward` of a formulation for one layer: its arrays and activation."""
+
+    def __init__(
+        self,
+        kernels: Formulation,
+        W: Array,
+        b: Array | None,
+        dW: Array | None,
+        db: Array | None,
+        act: BoundPair | None,
+    ) -> None:
+        self.kernels, self.act = kernels, act
+        self.W, self.b, self.dW, self.db = W, b, dW, db
+
+    def forward(self, X: Array, V: Array | None, A: Array) -> None:
+        """A = h(X W^T + b); what `backward` needs beyond A goes to V, if given."""
+        self.kernels.forward(X, self.W, self.b, self.act, V, A)
+
+    def backward(self, dA: Array, V: Array | None, X: Array, dX: Array | None) -> None:
+        """dW, db and dX of dA; V is what `forward` kept: A if ``act.from_output``, else its V."""
+        self.kernels.backward(dA, V, self.act, X, self.W, dX, self.dW, self.db)
+
 
 class Loops(Formulation):
     """The index form: every step one plain loop nest of `kernels.loops`."""
@@ -140,7 +170,7 @@ class Blas(Formulation):
 
 
 class Tiled(Formulation):
-    """The same sums in register tiles, the activation fused in: see `kernels.tiled`."""
+    """The same sums in register tiles, the activation fused in: see `kernels.passes`."""
 
     name = "tiled"
 
@@ -165,11 +195,7 @@ class Tiled(Formulation):
         self, X: Array, W: Array, b: Array | None, act: BoundPair | None, V: Array | None, A: Array
     ) -> None:
         """A = h(X W^T + b), and h'(Z) to V, if given."""
-        bound = bind(act, A.dtype)
-        h_prime = 0 if V is None else bound.h_prime
-        b = bound.no_row if b is None else b
-        V = bound.no_matrix if V is None else V
-        tiled.forward(X, W, b, V, A, bound.h, h_prime, bound.p, bound.q)
+        self.hold(W, b, None, None, act).forward(X, V, A)
 
     def backward(
         self,
@@ -183,15 +209,56 @@ class Tiled(Formulation):
         db: Array | None,
     ) -> None:
         """dZ = dA o h'(Z), formed where it is read, then dW, db and dX in one launch."""
-        bound = bind(act, dA.dtype)
+        self.hold(W, None, dW, db, act).backward(dA, V, X, dX)
+
+    def hold(
+        self, W: Array, b: Array | None, dW: Array | None, db: Array | None, act: BoundPair | None
+    ) -> Passes:
+        """Return the passes of a layer, whose arrays stay where they are."""
+        return TiledPasses(self, W, b, dW, db, act)
+
+
+class TiledPasses(Passes):
+    """The passes of `kernels.passes`: what does not change is handed to them in one array."""
+
+    def __init__(
+        self,
+        kernels: Formulation,
+        W: Array,
+        b: Array | None,
+        dW: Array | None,
+        db: Array | None,
+        act: BoundPair | None,
+    ) -> None:
+        b = None if b is None else np.ascontiguousarray(b)
+        super().__init__(kernels, W, b, dW, db, act)  # keeps the arrays alive
+        bound = bind(act, W.dtype)
+        self.nothing = bound.no_matrix
+        self.held = np.empty(passes.WORDS, np.int64)
+        passes.hold(
+            W,
+            bound.no_row if b is None else b,
+            bound.no_matrix if dW is None else dW,
+            bound.no_row if db is None else db,
+            bound.h,
+            bound.h_prime,
+            bound.hadamard,
+            bound.p,
+            bound.q,
+            self.held,
+        )
+
+    def forward(self, X: Array, V: Array | None, A: Array) -> None:
+        """A = h(X W^T + b), and h'(Z) to V, if given."""
+        passes.forward(X, self.nothing if V is None else V, A, self.held)
+
+    def backward(self, dA: Array, V: Array | None, X: Array, dX: Array | None) -> None:
+        """dW, db and dX of dA, with dZ = dA o h'(Z) formed where it is read."""
         if V is None:
-            V = bound.no_matrix
+            V = self.nothing
         else:
             dA = elementwise.rows(dA)
-        dX = bound.no_matrix if dX is None else dX
-        dW = bound.no_matrix if dW is None else dW
-        db = bound.no_row if db is None else db
-        tiled.backward(dA, V, bound.hadamard, X, W, dX, dW, db, bound.p, bound.q)
+        passes.backward(dA, V, X, self.nothing if dX is None else dX, self.held)
 
 
 class Interpreted(Loops):

@@ -4,8 +4,8 @@ Each function names its product; `fastlinear.kernels.product` holds the loops an
 `fastlinear.kernels.sharing` divides them among threads, by output elements only.
 
 ``linear_*`` may be called from nopython code, also inside a ``prange``. Like all kernels they trust
-their inputs and overwrite their outputs, any strides allowed. `forward` and `backward` are what the
-layers call: with the activation fused in, and one parallel launch each.
+their inputs and overwrite their outputs, any strides allowed. What layers call, with the activation
+fused in and one parallel launch for a pass, is in `fastlinear.kernels.passes`.
 
 >>> import numba, numpy as np
 >>> from fastlinear.kernels import tiled
@@ -35,7 +35,7 @@ from numba.core import config
 from fastlinear.kernels import loops
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import Matrix, address_of, transposed, view
-from fastlinear.kernels.packing import FORM_A, FORM_B, FORWARD, PLAIN, Fused
+from fastlinear.kernels.packing import PLAIN, Fused
 from fastlinear.kernels.product import Product
 from fastlinear.kernels.sharing import run_share, threads_for
 
@@ -43,52 +43,57 @@ from fastlinear.kernels.sharing import run_share, threads_for
 @compiled(parallel=True, any_layout=True)
 def linear_forward(X, W, b, Y):
     """Y_sn = sum_m X_sm W_nm + b_n, equation (2): X (S, M), W (N, M), b (N,) or None, Y (S, N)."""
-    one = X.dtype.type(1)
-    threads = threads_for(X.size * W.shape[0])
+    one, (S, M), N = X.dtype.type(1), X.shape, W.shape[0]
+    threads = threads_for(S * M * N)
     bias = no_bias(one) if b is None else adjacent(b)
     if threads == 1:
-        run_share(one, forward_sum(X, W, bias, Y, plain(one)), 0, 1)
+        task = forward_sum(S, N, M, view(X), view(W), start_of(bias), view(Y), plain(one))
+        run_share(one, task, 0, 1)
     else:
         for t in prange(threads):
-            run_share(one, forward_sum(X, W, bias, Y, plain(one)), t, threads)
+            task = forward_sum(S, N, M, view(X), view(W), start_of(bias), view(Y), plain(one))
+            run_share(one, task, t, threads)
 
 
 @compiled(parallel=True, any_layout=True)
 def linear_backward_weight(dY, X, dW):
     """dW_nm = sum_s dY_sn X_sm, equation (4): dY (S, N), X (S, M), dW (N, M)."""
-    one = X.dtype.type(1)
-    threads = threads_for(X.size * dY.shape[1])
+    one, (S, M), N = X.dtype.type(1), X.shape, dY.shape[1]
+    threads = threads_for(S * M * N)
     if threads == 1:
-        run_share(one, weight_sum(dY, X, dW, plain(one)), 0, 1)
+        run_share(one, weight_sum(S, N, M, view(dY), view(X), view(dW), plain(one)), 0, 1)
     else:
         for t in prange(threads):
-            run_share(one, weight_sum(dY, X, dW, plain(one)), t, threads)
+            task = weight_sum(S, N, M, view(dY), view(X), view(dW), plain(one))
+            run_share(one, task, t, threads)
 
 
 @compiled(parallel=True, any_layout=True)
 def linear_backward_bias(dY, db):
     """db_n = sum_s dY_sn, equation (9): dY (S, N), db (N,)."""
-    one = dY.dtype.type(1)
+    one, (S, N) = dY.dtype.type(1), dY.shape
     ones = np.empty(1, dY.dtype)  # np.ones would be a parallel loop of its own
     ones[0] = one
-    threads = threads_for(dY.size)
+    threads = threads_for(S * N)
     if threads == 1:
-        run_share(one, bias_sum(ones, dY, db, plain(one)), 0, 1)
+        run_share(one, bias_sum(S, N, ones, view(dY), row_view(db), plain(one)), 0, 1)
     else:
         for t in prange(threads):
-            run_share(one, bias_sum(ones, dY, db, plain(one)), t, threads)
+            task = bias_sum(S, N, ones, view(dY), row_view(db), plain(one))
+            run_share(one, task, t, threads)
 
 
 @compiled(parallel=True, any_layout=True)
 def linear_backward_input(dY, W, dX):
     """dX_sm = sum_n dY_sn W_nm, equation (14): dY (S, N), W (N, M), dX (S, M)."""
-    one = dY.dtype.type(1)
-    threads = threads_for(dY.size * W.shape[1])
+    one, (S, N), M = dY.dtype.type(1), dY.shape, W.shape[1]
+    threads = threads_for(S * M * N)
     if threads == 1:
-        run_share(one, input_sum(dY, W, dX, plain(one)), 0, 1)
+        run_share(one, input_sum(S, N, M, view(dY), view(W), view(dX), plain(one)), 0, 1)
     else:
         for t in prange(threads):
-            run_share(one, input_sum(dY, W, dX, plain(one)), t, threads)
+            task = input_sum(S, N, M, view(dY), view(W), view(dX), plain(one))
+            run_share(one, task, t, threads)
 
 
 if config.DISABLE_JIT:  # no register tiles, but their bits
@@ -96,63 +101,6 @@ if config.DISABLE_JIT:  # no register tiles, but their bits
     linear_backward_weight = loops.linear_backward_weight
     linear_backward_bias = loops.linear_backward_bias
     linear_backward_input = loops.linear_backward_input
-
-
-@compiled(parallel=True, any_layout=True)
-def forward(X, W, b, V, A, h, h_prime, p, q):
-    """A = h(X W^T + b), and V = h'(X W^T + b) where ``h_prime`` is not 0.
-
-    h and h_prime are addresses of map kernels or 0; b has no elements where there is no bias, and V
-    none where it is not wanted.
-    """
-    one = X.dtype.type(1)
-    threads = threads_for(X.size * W.shape[0])
-    if threads == 1:
-        fused = Fused(h, h_prime, 0, FORWARD, view(V), p, q)
-        run_share(one, forward_sum(X, W, b, A, fused), 0, 1)
-    else:
-        for t in prange(threads):
-            shared = Fused(h, h_prime, 0, FORWARD, view(V), p, q)
-            run_share(one, forward_sum(X, W, b, A, shared), t, threads)
-
-
-@compiled(parallel=True, any_layout=True)
-def backward(dA, V, hadamard, X, W, dX, dW, db, p, q):
-    """dZ = dA o h'(V), then dW, db and dX from dZ, each formed where it is read.
-
-    ``hadamard`` is the address of its kernel; 0 takes dZ = dA. An output without elements is
-    skipped.
-    """
-    ones = np.empty(1, dA.dtype)  # np.ones would be a parallel loop of its own
-    ones[0] = 1
-    threads = threads_for(dA.size * (W.shape[1] if dX.size + dW.size > 0 else 1))
-    if threads == 1:
-        backward_share(ones, dA, V, hadamard, X, W, dX, dW, db, p, q, 0, 1)
-    else:
-        for t in prange(threads):
-            backward_share(ones, dA, V, hadamard, X, W, dX, dW, db, p, q, t, threads)
-
-
-@compiled(internal=True)
-def backward_share(ones, dA, V, hadamard, X, W, dX, dW, db, p, q, t, threads):
-    """Compute share t of each gradient."""
-    one = ones[0]
-    v = view(V)
-    if dW.size > 0:
-        fused = forming(hadamard, FORM_A, transposed(v), p, q)
-        run_share(one, weight_sum(dA, X, dW, fused), t, threads)
-    if db.size > 0:
-        fused = forming(hadamard, FORM_B, v, p, q)
-        run_share(one, bias_sum(ones, dA, db, fused), t, threads)
-    if dX.size > 0:
-        fused = forming(hadamard, FORM_A, v, p, q)
-        run_share(one, input_sum(dA, W, dX, fused), t, threads)
-
-
-@compiled(internal=True)
-def forming(hadamard, operand, V, p, q):
-    """Return the instruction to form an operand from dA, unless there is no h'."""
-    return Fused(0, 0, hadamard, operand if hadamard != 0 else PLAIN, V, p, q)
 
 
 @compiled(internal=True)
@@ -173,34 +121,40 @@ def adjacent(b):
     return b if b.strides[0] == b.itemsize else b.copy()
 
 
+@compiled(internal=True)
+def start_of(b):
+    """Return the address of a vector's first element, or 0 where there is none."""
+    return address_of(b) if b.size > 0 else 0
+
+
+@compiled(internal=True)
+def row_view(b):
+    """Return a vector as a matrix of one row; its address is 0 where it has no elements."""
+    return Matrix(start_of(b), 0, b.strides[0])
+
+
 # ---- the four sums as products, as in the table of `product` --------------------------------
 
 
 @compiled(internal=True)
-def forward_sum(X, W, b, Y, fused):
-    """Return Y = X W^T + b as a product."""
-    S, M = X.shape
-    bias = address_of(b) if b.size > 0 else 0
-    return Product(S, W.shape[0], M, view(X), transposed(view(W)), view(Y), bias, fused)
+def forward_sum(S, N, M, X, W, bias, Y, fused):
+    """Return Y = X W^T + b as a product; ``bias`` is the address of b, or 0."""
+    return Product(S, N, M, X, transposed(W), Y, bias, fused)
 
 
 @compiled(internal=True)
-def weight_sum(dY, X, dW, fused):
+def weight_sum(S, N, M, dY, X, dW, fused):
     """Return dW = dY^T X as a product."""
-    S, M = X.shape
-    return Product(dY.shape[1], M, S, transposed(view(dY)), view(X), view(dW), 0, fused)
+    return Product(N, M, S, transposed(dY), X, dW, 0, fused)
 
 
 @compiled(internal=True)
-def bias_sum(ones, dY, db, fused):
+def bias_sum(S, N, ones, dY, db, fused):
     """Return db = 1^T dY as a product with a row of ones, all of them the same one."""
-    S, N = dY.shape
-    row = Matrix(address_of(ones), 0, 0)
-    return Product(1, N, S, row, view(dY), Matrix(address_of(db), 0, db.strides[0]), 0, fused)
+    return Product(1, N, S, Matrix(address_of(ones), 0, 0), dY, db, 0, fused)
 
 
 @compiled(internal=True)
-def input_sum(dY, W, dX, fused):
+def input_sum(S, N, M, dY, W, dX, fused):
     """Return dX = dY W as a product."""
-    S, N = dY.shape
-    return Product(S, W.shape[1], N, view(dY), view(W), view(dX), 0, fused)
+    return Product(S, M, N, dY, W, dX, 0, fused)

@@ -46,6 +46,8 @@ class Linear(Module):
     ``params["weight"]``, which copies. The kept X and A follow the rule in `Module`.
     """
 
+    _held: kernels.Passes | None
+
     def __init__(
         self,
         in_features: int,
@@ -82,6 +84,7 @@ class Linear(Module):
         self._grads = Arrays(zeros)
         self._W, self._dW = params["weight"], self._grads["weight"]
         self._b, self._db = params.get("bias"), self._grads.get("bias")
+        self._held = None
 
     @property
     def params(self) -> Arrays:
@@ -112,7 +115,15 @@ class Linear(Module):
     def formulation(self, name: str) -> None:
         self._kernels = kernels.formulation(name)
         self._formulation = name
+        self._held = None
         self.clear_cache()  # what one formulation keeps, another does not understand
+
+    def _passes(self) -> kernels.Passes:
+        """Return the passes of the formulation; the first call may compile them."""
+        if self._held is None:
+            arrays = self._W, self._b, self._dW, self._db
+            self._held = self._kernels.hold(*arrays, self._activation)
+        return self._held
 
     def forward(self, X: Array, *, out: Array | None = None) -> Array:
         """Return A = h(X W^T + b), equations (2) and (17).
@@ -132,25 +143,23 @@ class Linear(Module):
             Where a dtype or shape differs or ``out`` overlaps. Nothing has been written then.
         """
         rows = checks.matrix(X, self.dtype, self.in_features)
-        A = self._result(X, out)
-        result = checks.as_rows(A)
+        A, result = self._results(X, rows, out)
         activation = self._activation
-        Z = None
-        kept = None
+        Z = kept = None
         if activation is not None:
             if activation.from_output:
                 kept = result
             else:
                 Z = kept = np.empty(result.shape, self.dtype)
-        self._kernels.forward(rows, self._W, self._b, activation, Z, result)
+        (self._held or self._passes()).forward(rows, Z, result)
         self._kept = (rows, kept, X.shape, A.shape)
         return A if out is None else checks.deliver(A, out)
 
     def predict(self, X: Array, out: Array | None = None) -> Array:
         """Return the same bits as `forward`, keeping nothing. Parameters as there."""
         rows = checks.matrix(X, self.dtype, self.in_features)
-        A = self._result(X, out)
-        self._kernels.forward(rows, self._W, self._b, self._activation, None, checks.as_rows(A))
+        A, result = self._results(X, rows, out)
+        (self._held or self._passes()).forward(rows, None, result)
         return A if out is None else checks.deliver(A, out)
 
     def backward(
@@ -181,28 +190,22 @@ class Linear(Module):
         TypeError, ValueError
             Where a dtype or shape differs or ``out`` overlaps. Nothing has been written then.
         """
-        checks.wanted(input_grad, out)
         dY = checks.array("dY", dY, self.dtype)
         x_shape = self._check_backward(dY.shape, dY.dtype)
         X, V = self._kept[:2]  # type: ignore[index]  # _check_backward found it
         dX = None
-        if input_grad:
-            read = () if out is None else (dY, *self._kept_arrays(), *self._arrays())
+        if out is not None:
+            checks.wanted(input_grad, out)
+            read = (dY, *self._kept_arrays(), *self._arrays())
             dX = checks.output(out, x_shape, self.dtype, read)
-        dW, db = self._dW, self._db
+        elif input_grad:
+            dX = np.empty(x_shape, self.dtype)
+        passes, db = self._held or self._passes(), None
         if accumulate:
-            dW = np.empty_like(dW)
-            db = None if db is None else np.empty_like(db)
-        self._kernels.backward(
-            checks.as_rows(dY),
-            V,
-            self._activation,
-            X,
-            self._W,
-            None if dX is None else checks.as_rows(dX),
-            dW,
-            db,
-        )
+            dW = np.empty_like(self._dW)
+            db = None if self._db is None else np.empty_like(self._db)
+            passes = self._kernels.hold(self._W, self._b, dW, db, self._activation)
+        passes.backward(checks.as_rows(dY), V, X, None if dX is None else checks.as_rows(dX))
         if accumulate:
             updates.add(updates.flat(self._dW), updates.flat(dW))
             if db is not None and self._db is not None:
@@ -241,16 +244,18 @@ class Linear(Module):
     def _arrays(self) -> list[Array]:
         return [*self._params.values(), *self._grads.values()]
 
-    def _result(self, X: Array, out: Array | None) -> Array:
-        """Return the array for A, one row of N for each row of M."""
+    def _results(self, X: Array, rows: Array, out: Array | None) -> tuple[Array, Array]:
+        """Return the array for A, one row of N for each row of M, as it is and as rows."""
+        if out is None and rows is X:  # nearly always: this is part of what one sample takes
+            A = np.empty((len(rows), self.out_features), self.dtype)
+            return A, A
         shape = (*X.shape[:-1], self.out_features)
-        if out is None:
-            return np.empty(shape, self.dtype)
-        return checks.output(out, shape, self.dtype, (X, *self._arrays()))
+        A = checks.output(out, shape, self.dtype, (X, *self._arrays()))
+        return A, checks.as_rows(A)
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        for name in ("_kernels", "_grads", "_W", "_dW", "_b", "_db"):
+        for name in ("_kernels", "_held", "_grads", "_W", "_dW", "_b", "_db"):
             del state[name]
         return state
 
