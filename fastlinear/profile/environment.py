@@ -18,5 +18,4 @@ def environment(threads: int) -> dict[str, str]:
         "NPROC": count,  # the size of XLA's thread pool
         "XLA_FLAGS": f"--xla_cpu_multi_thread_eigen={str(threads > 1).lower()}",
         "JAX_PLATFORMS": "cpu",
-        "JAX_ENABLE_X64": "1",
     }

@@ -122,6 +122,7 @@ class Jax(Contestant):
     def __init__(self, threads: int) -> None:
         super().__init__("jax")
         self.jax = import_module("jax")
+        self.jax.config.update("jax_enable_x64", True)
 
     def _compiled(self, function: Any, names: tuple[str, ...], *arguments: Any) -> Run:
         """Return the run of a function of one result, or of a tuple of them."""

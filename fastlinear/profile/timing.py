@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 
 Calls = dict[str, Callable[[], Any]]
 
-WARM_UP = {1: 0.0005, 2: 0.04}
-"""Seconds that a contestant runs before it is timed, with one thread and with more: idle threads of
-whoever came before may keep spinning for a while, and where a machine packs threads that were
-asleep onto few cores, they are spread again within some 15 ms."""
+WARM_UP = {1: 0.1, 2: 8.0}
+"""How long a contestant runs before it is timed, in turns, with one thread and with more: idle
+threads of whoever came before may keep spinning for a while, and where a machine packs threads that
+were asleep onto few cores, they are spread again within some 15 ms."""
 
 
 def warm_up(threads: int) -> float:
-    """Return the seconds that a contestant with so many threads runs before it is timed."""
+    """Return how long a contestant with so many threads runs before it is timed, in turns."""
     return WARM_UP[min(threads, 2)]
 
 
@@ -51,17 +51,16 @@ def fastest(call: Callable[[], Any], tries: int) -> float:
 def rounds(calls: Calls, seconds: float, warm: float = WARM_UP[1]) -> Iterator[dict[str, float]]:
     """Yield, round after round without end, the seconds of one call of each contestant.
 
-    Each is called often enough to fill ``seconds``, after ``warm`` seconds of calls that are not
+    Each is called often enough to fill ``seconds``, after ``warm`` times as many calls that are not
     counted; whoever goes first in one round goes last in the next.
     """
     timers = {name: Timer(call) for name, call in calls.items()}
     counts = {name: _count(timer, seconds) for name, timer in timers.items()}
     names = list(timers)
-    share = warm / seconds if seconds > 0 else 0.0
     while True:
         taken = {}
         for name in names:
-            timers[name].timeit(max(1, round(counts[name] * share)))
+            timers[name].timeit(max(1, round(counts[name] * warm)))
             taken[name] = timers[name].timeit(counts[name]) / counts[name]
         yield taken
         names = names[1:] + names[:1]
