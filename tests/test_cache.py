@@ -190,6 +190,29 @@ def test_a_second_process_compiles_nothing():
     assert printed.stdout.strip() == "[]"
 
 
+TAKES_A_FUNCTION = """
+import numba, numpy as np, fastlinear as fl
+from fastlinear.kernels import loops
+h, X = fl.ReLU().pair.h, np.array([[-1, 2]], np.float32)
+@numba.njit
+def apply(X, Y):
+    loops.activation_forward(h, X, np.float32(0), np.float32(0), Y)
+apply(X, X)
+print(*X[0])
+"""
+
+
+def test_a_kernel_that_takes_a_function_is_found_again(tmp_path):
+    """The function that comes out of the file is a copy of the one that is passed."""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "FASTLINEAR_QUIET": "1"}
+    command = [sys.executable, "-c", TAKES_A_FUNCTION]
+    for _ in range(2):
+        printed = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=True, timeout=300
+        )
+        assert printed.stdout.strip() == "0.0 2.0"
+
+
 # --- never in the way -----------------------------------------------------------------------------
 
 

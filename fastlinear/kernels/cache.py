@@ -65,7 +65,10 @@ class DiskCache(NullCache):
             announce()
             return None
         target_context.refresh()
-        return CompileResult._rebuild(target_context, *payload)
+        result = CompileResult._rebuild(target_context, *payload)
+        # A function among the arguments comes out of the file as a copy; callers ask for their own.
+        result.fndesc.argtypes = _argument_types(sig)
+        return result._replace(signature=result.signature.replace(args=_argument_types(sig)))
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Store a compile result; a failure to write costs a warning, once."""
@@ -77,7 +80,7 @@ class DiskCache(NullCache):
         """Return the file for a signature, or None where the function can't be named for good."""
         folder = cache_folder()
         name = _name(self._function)
-        arguments = [_type_name(t) for t in (sig if isinstance(sig, tuple) else sig.args)]
+        arguments = [_type_name(t) for t in _argument_types(sig)]
         if folder is None or name is None or None in arguments:
             return None
         key = repr((_build(), codegen.magic_tuple(), name, arguments))
@@ -150,6 +153,11 @@ def _name(function: Any) -> str | None:
             return None
         names.append(part)
     return "|".join(names)
+
+
+def _argument_types(sig: Any) -> tuple[Any, ...]:
+    """Return the argument types of a signature, or of what is but their tuple."""
+    return sig if isinstance(sig, tuple) else tuple(sig.args)
 
 
 def _type_name(t: Any) -> str | None:
