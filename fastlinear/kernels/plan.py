@@ -50,7 +50,8 @@ def planned(item, I, J, K, A, B, formed):
     ``formed`` tells which operand is formed on its way, see `packing.Fused`.
     """
     direct = B.col == item or J == 1
-    resident = K * J * item <= (
+    terms = min(K, BLOCK) if I > STREAM_ROWS else K
+    resident = terms * J * item <= (
         RESIDENT_BYTES if I <= LOW or I > STREAM_ROWS else 2 * RESIDENT_BYTES
     )
     if direct:
