@@ -37,6 +37,12 @@ def shapes(dtype: type) -> list[tuple[int, int, int]]:
     return sorted(set(awkward + narrow(dtype) + brought(dtype)))
 
 
+def edges() -> list[int]:
+    """Return sizes beside every number that decides which way a product goes."""
+    numbers = (*(2**k for k in range(11)), 6, 12, 24, 96, 300, sizes.BLOCK + 64, 2 * sizes.BLOCK)
+    return sorted({n + d for n in numbers for d in (-1, 0, 1) if n + d > 0})
+
+
 def narrow(dtype: type) -> list[tuple[int, int, int]]:
     """Return shapes with an axis so short that products are turned round, and just above."""
     lanes = sizes.VECTOR_BYTES // np.dtype(dtype).itemsize
@@ -53,6 +59,8 @@ def brought(dtype: type) -> list[tuple[int, int, int]]:
     group, rows = sizes.GROUP_BYTES // item, sizes.ROWS_OF_A_BYTES // item
     strips = sizes.STRIPS_OF_ROWS * sizes.STRIP_BYTES // item
     found = [(s, 20, group + 1) for s in around(sizes.GATHERED_TERMS)]
+    # A last block of few terms, where there are more rows than come at a time.
+    found += [(sizes.BLOCK + s, 200, group + 1) for s in around(sizes.GATHERED_TERMS)]
     found += [(70, 20, n) for n in around(group) + around(rows)]
     return [*found, (66, strips + 3, group + 2), (600, 300, 2 * group + 5)]
 
