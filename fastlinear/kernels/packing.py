@@ -146,7 +146,7 @@ def bring_rows(one, I, K, A, V, F, fused):
                 call(fused.hadamard, (one, terms, height, Ak, Vk, piece, fused.p, fused.q))
             else:
                 copy_strip(plain, item, terms, height, Ak, piece.data, piece.row // item)
-            if K <= GATHERED_TERMS and I <= group:  # all that there is
+            if K <= GATHERED_TERMS and height == I:  # all that there is
                 return transposed(piece)
             t = moved(rows, i, k).data
             copy_strip(across, item, height, terms, transposed(piece), t, pitch // item)
