@@ -19,8 +19,8 @@ STREAM_STEPS, VECTORS, VECTOR_BYTES = sizes.STREAM_STEPS, sizes.VECTORS, sizes.V
 def streamed_product(one, block, P, end, fused):
     """Compute a block of the sum for a strip of the one row of C.
 
-    As `block_product` does, but a number of terms that is constant lets LLVM unroll their loop: at
-    (1, 512, 512) 14.6 us became 12.
+    As `block_product` does, but a number of terms that is constant lets LLVM unroll their loop: 4 %
+    less time at (1, 512, 512).
     """
     _, J, K, A, B, panel, C, V = block
     shape = row_shape(one, VECTORS, VECTOR_BYTES, False, False)
