@@ -7,6 +7,7 @@ caller, overlap no input and are overwritten. Nothing is checked here: layers do
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
@@ -104,20 +105,16 @@ class Formulation(ABC):
         return Passes(self, W, b, dW, db, act)
 
 
+@dataclass(eq=False)
 class Passes:
     """`forward` and `backward` of a formulation for one layer: its arrays and activation."""
 
-    def __init__(
-        self,
-        kernels: Formulation,
-        W: Array,
-        b: Array | None,
-        dW: Array | None,
-        db: Array | None,
-        act: BoundPair | None,
-    ) -> None:
-        self.kernels, self.act = kernels, act
-        self.W, self.b, self.dW, self.db = W, b, dW, db
+    kernels: Formulation
+    W: Array
+    b: Array | None
+    dW: Array | None
+    db: Array | None
+    act: BoundPair | None
 
     def forward(self, X: Array, V: Array | None, A: Array) -> None:
         """A = h(X W^T + b); what `backward` needs beyond A goes to V, if given."""
@@ -218,28 +215,24 @@ class Tiled(Formulation):
         return TiledPasses(self, W, b, dW, db, act)
 
 
+@dataclass(eq=False)
 class TiledPasses(Passes):
-    """The passes of `kernels.passes`: what does not change is handed to them in one array."""
+    """The passes of `kernels.passes`: what does not change is handed to them in one array.
 
-    def __init__(
-        self,
-        kernels: Formulation,
-        W: Array,
-        b: Array | None,
-        dW: Array | None,
-        db: Array | None,
-        act: BoundPair | None,
-    ) -> None:
-        b = None if b is None else np.ascontiguousarray(b)
-        super().__init__(kernels, W, b, dW, db, act)  # keeps the arrays alive
-        bound = bind(act, W.dtype)
+    It knows the addresses of the layer's arrays, which this object keeps alive.
+    """
+
+    def __post_init__(self) -> None:
+        if self.b is not None:
+            self.b = np.ascontiguousarray(self.b)
+        bound = bind(self.act, self.W.dtype)
         self.nothing = bound.no_matrix
         self.held = np.empty(passes.WORDS, np.int64)
         passes.hold(
-            W,
-            bound.no_row if b is None else b,
-            bound.no_matrix if dW is None else dW,
-            bound.no_row if db is None else db,
+            self.W,
+            bound.no_row if self.b is None else self.b,
+            bound.no_matrix if self.dW is None else self.dW,
+            bound.no_row if self.db is None else self.db,
             bound.h,
             bound.h_prime,
             bound.hadamard,

@@ -1,7 +1,7 @@
 """The forward and the backward pass of a layer: its activation fused in, one parallel launch each.
 
 What stays the same from call to call (parameters, gradients, activation) is brought to one place in
-memory once, by `hold`: checking and unpacking it anew took half the time of a pass over one sample.
+memory once, by `hold`: unpacking it anew took a third of the forward pass of one small sample.
 """
 
 from __future__ import annotations
