@@ -220,6 +220,7 @@ def test_explain(kernel, monkeypatch):
         ("dX", (1, 200, 2048), "2 blocks of the sum abreast"),
         ("dW", (64, 300, 64), "C^T = B^T A^T|A is brought to scratch"),
         ("dW", (2000, 300, 3), "Only 3 columns: turned round"),
+        ("dX", (1, 2048, 2048), "2 blocks of the sum abreast|asked for early"),
     ],
 )
 def test_choices(quantity, shape, said):

@@ -68,6 +68,17 @@ def test_copying_moves_no_vector_to_or_from_the_stack(code):
         assert not loop.spills, loop.lines
 
 
+def test_one_row_against_streamed_lanes(dtype):
+    """Eight terms of four vectors in one go, and nothing but the partial sums is written."""
+    loops = [loop for loop in assembly.streamed_code(dtype) if loop.fma]
+    for loop in loops:
+        assert set(loop.fma) == {sizes.VECTOR_BYTES}, loop.lines
+        assert not loop.spills, loop.lines
+        assert not loop.calls, loop.lines
+    terms = sizes.STREAM_STEPS * sizes.VECTORS
+    assert max(loop.fma[sizes.VECTOR_BYTES] for loop in loops) >= terms
+
+
 @pytest.mark.parametrize("rows", sizes.ROWS)
 def test_whole_tiles_load_each_operand_once_and_stay_in_registers(loops, rows):
     """Each step of a tile reads a vector for each column of vectors and a number for each row."""

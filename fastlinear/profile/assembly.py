@@ -20,6 +20,7 @@ from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import MATRIX
 from fastlinear.kernels.product import product
 from fastlinear.kernels.shared import compile_all
+from fastlinear.kernels.streamed import streamed_product
 
 READABLE = platform.machine().lower() in ("x86_64", "amd64")
 """Whether this machine's code is of the kind that can be read here."""
@@ -142,13 +143,20 @@ def listing(function: Any, argument_types: Any) -> str:
 
 def product_code(dtype: str) -> list[Loop]:
     """Return the innermost loops of the tiled product for a dtype: the sums, and the copying."""
-    scalar = from_dtype(np.dtype(dtype))
+    return shared_code(product, dtype) + shared_code(distant_product, dtype)
+
+
+def streamed_code(dtype: str) -> list[Loop]:
+    """Return those of one row against streamed lanes; the terms of a pass are unrolled in them."""
+    return shared_code(streamed_product, dtype)
+
+
+def shared_code(kernel: Any, dtype: str) -> list[Loop]:
+    """Return the innermost loops of a kernel that is called by address, for a dtype."""
     compile_all(dtype)
-    loops = list[Loop]()
-    for kernel in (product, distant_product):
-        signature = next(key for key in kernel.overloads if key[0] == scalar)
-        loops += innermost_loops(listing(kernel, signature))
-    return loops
+    scalar = from_dtype(np.dtype(dtype))
+    signature = next(key for key in kernel.overloads if key[0] == scalar)
+    return list(innermost_loops(listing(kernel, signature)))
 
 
 def product_loops(dtype: str) -> list[Loop]:

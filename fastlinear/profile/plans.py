@@ -39,6 +39,8 @@ def choices(case: Case) -> Iterator[str]:
     )
     yield f"A is {how_a_is_read(plan)}."
     yield f"B is {how_b_is_read(plan)}."
+    if task.I == 1 and plan.fetch and not plan.copied:
+        yield "B is larger than caches keep: its next rows are asked for early."
 
 
 def how_a_is_read(plan: Plan) -> str:
