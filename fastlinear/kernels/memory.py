@@ -1,7 +1,8 @@
 """Matrices as addresses and strides: what the kernels below the arrays work on.
 
 One kernel serves every layout, and a transposed or shifted matrix costs nothing. All sizes are in
-bytes. Nothing here keeps an array alive: whoever takes its address holds on to the array.
+bytes. Nothing here keeps an array alive: whoever takes its address holds on to the array, to the
+end with `alive`.
 """
 
 from __future__ import annotations
@@ -50,6 +51,11 @@ def transposed(M):
 def row_of(like, M, i, length):
     """Return row i of M, whose columns are adjacent, as an array of the dtype of ``like``."""
     return carray(pointer_to(like, M.data + i * M.row), (length,))
+
+
+@compiled(internal=True)
+def alive(array):
+    """Do nothing. Numba frees an array after its last mention: this is one, after its last use."""
 
 
 @intrinsic

@@ -24,7 +24,7 @@ from fastlinear.kernels.borrowed import (
     require_gradients,
 )
 from fastlinear.kernels.jit import compiled
-from fastlinear.kernels.memory import MATRIX, Matrix, address_of, call, transposed, view
+from fastlinear.kernels.memory import MATRIX, Matrix, address_of, alive, call, transposed, view
 from fastlinear.kernels.network import copy, linear, out_columns, width
 from fastlinear.kernels.packing import PLAIN, Fused
 from fastlinear.kernels.product import Product
@@ -163,7 +163,7 @@ def gradients(layer, x, dz, dW, db, dx):
             call(product, (one, 1, N, S, row, view(dz), Matrix(address_of(db), 0, db.strides[0])))
         if dx is not None:
             call(product, (one, S, M, N, view(dz), view(W), view(dx)))
-        ones[0] = 0  # alive until here: Numba frees an array after its last mention
+        alive(ones)
     elif dx is not None:
         copy(x.dtype.type(1), *dz.shape, view(dz), view(dx))
 

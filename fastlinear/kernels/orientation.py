@@ -16,6 +16,7 @@ from fastlinear.kernels.memory import (
     MATRIX,
     Matrix,
     address_of,
+    alive,
     call,
     itemsize,
     moved,
@@ -112,7 +113,7 @@ def narrow_product(one, task):
             call(f.h, (one, piece.I, J, Z, piece.C, f.p, f.q))
             if f.h_prime != 0:
                 call(f.h_prime, (one, piece.I, J, Z, f.V, f.p, f.q))
-    scratch[0] = 0  # alive until here: Numba frees an array after its last mention
+    alive(scratch)
 
 
 narrow_address = shared(narrow_product, _argument_types, lazy=True)

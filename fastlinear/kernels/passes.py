@@ -13,7 +13,7 @@ from numba import prange, types
 from numba.extending import intrinsic
 
 from fastlinear.kernels.jit import compiled
-from fastlinear.kernels.memory import MATRIX, Matrix, address_of, transposed, view
+from fastlinear.kernels.memory import MATRIX, Matrix, address_of, alive, transposed, view
 from fastlinear.kernels.packing import FORM_A, FORM_B, FORWARD, PLAIN, Fused
 from fastlinear.kernels.sharing import run_share, threads_for
 from fastlinear.kernels.tiled import (
@@ -98,6 +98,7 @@ def backward(dA, V, X, dX, held):
         for t in prange(threads):
             layer_t = load_layer(ones[0], address_of(held))
             backward_share(ones, dA, V, X, dX, layer_t, t, threads)
+    alive(ones)
 
 
 @compiled(internal=True)

@@ -30,7 +30,7 @@ from fastlinear.kernels import sizes
 from fastlinear.kernels.blocks import Block, End, block_product
 from fastlinear.kernels.distant import distant_address
 from fastlinear.kernels.jit import compiled
-from fastlinear.kernels.memory import Matrix, address_of, call, itemsize, moved
+from fastlinear.kernels.memory import Matrix, address_of, alive, call, itemsize, moved
 from fastlinear.kernels.packing import (
     FORM_B,
     Fused,
@@ -87,7 +87,7 @@ def product(one, task):
     scratch = np.empty(VECTOR_BYTES + partial + strip + brought, np.uint8)
     P = (address_of(scratch) // VECTOR_BYTES + 1) * VECTOR_BYTES
     strips(one, task, plan, Matrix(P, pitch, item), P + partial, P + partial + strip)
-    scratch[0] = 0  # alive until here: Numba frees an array after its last mention
+    alive(scratch)
 
 
 @compiled(internal=True)

@@ -34,7 +34,7 @@ from numba.core import config
 
 from fastlinear.kernels import loops
 from fastlinear.kernels.jit import compiled
-from fastlinear.kernels.memory import Matrix, address_of, transposed, view
+from fastlinear.kernels.memory import Matrix, address_of, alive, transposed, view
 from fastlinear.kernels.packing import PLAIN, Fused
 from fastlinear.kernels.product import Product
 from fastlinear.kernels.sharing import run_share, threads_for
@@ -53,6 +53,7 @@ def linear_forward(X, W, b, Y):
         for t in prange(threads):
             task = forward_sum(S, N, M, view(X), view(W), start_of(bias), view(Y), plain(one))
             run_share(one, task, t, threads)
+    alive(bias)
 
 
 @compiled(parallel=True, any_layout=True)
@@ -81,6 +82,7 @@ def linear_backward_bias(dY, db):
         for t in prange(threads):
             task = bias_sum(S, N, ones, view(dY), row_view(db), plain(one))
             run_share(one, task, t, threads)
+    alive(ones)
 
 
 @compiled(parallel=True, any_layout=True)
