@@ -1,6 +1,7 @@
 """The commands, run in this process: what they print, write and return."""
 
 import csv
+import os
 import re
 import sys
 from itertools import chain
@@ -91,6 +92,17 @@ def test_help_lists_every_command():
         assert re.search(rf"^  {name} +[A-Z]", stdout, re.M)
 
 
+@pytest.fixture
+def commands_come_back():
+    """Restore the command line: modules that a test imports anew have classes of their own."""
+    before = {n: m for n, m in sys.modules.items() if n.startswith("fastlinear.cli.")}
+    yield
+    for name in [n for n in sys.modules if n.startswith("fastlinear.cli.")]:
+        del sys.modules[name]
+    sys.modules.update(before)
+
+
+@pytest.mark.usefixtures("commands_come_back")
 @pytest.mark.parametrize("library", ["typer", "rich", "sklearn", "matplotlib", "threadpoolctl"])
 def test_without_the_extra_one_line_says_how_to_get_it(library, monkeypatch, capsys, tmp_path):
     plot = str(tmp_path / "curves.png")
@@ -109,6 +121,7 @@ def test_without_the_extra_one_line_says_how_to_get_it(library, monkeypatch, cap
     assert out == ""
 
 
+@pytest.mark.usefixtures("commands_come_back")
 def test_other_missing_modules_are_not_blamed_on_the_extra(monkeypatch):
     monkeypatch.delitem(sys.modules, "fastlinear.cli.app")
     monkeypatch.setitem(sys.modules, "fastlinear.cli.errors", None)
@@ -311,3 +324,17 @@ def test_info_names_what_runs_here():
     assert facts["threads"].startswith(f"{fl.get_num_threads()} of ")
     assert facts["threading layer"] in {"tbb", "omp", "workqueue"}
     assert {"python", "system", "CPU", "CPU features", "cache folder", "BLAS"} <= set(facts)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only there a process can start anew")
+def test_profile_starts_anew_unless_the_user_has_decided(monkeypatch):
+    calls = []
+    monkeypatch.setattr(os, "execve", lambda *arguments: calls.append(arguments))
+    monkeypatch.delenv("OPENBLAS_THREAD_TIMEOUT", raising=False)
+    __main__.let_others_sleep()
+    ((executable, argv, environment),) = calls
+    assert argv == [executable, *sys.orig_argv[1:]]
+    assert environment["OPENBLAS_THREAD_TIMEOUT"] == "24"
+    monkeypatch.setenv("OPENBLAS_THREAD_TIMEOUT", "20")
+    __main__.let_others_sleep()
+    assert len(calls) == 1
