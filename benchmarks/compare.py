@@ -51,12 +51,12 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     options = arguments()
     sys.path.insert(0, str(Path(__file__).parents[1]))  # this checkout, installed or not
-    from fastlinear.profile.environment import environment
+    from fastlinear.profile.environment import environment, start_anew
 
     variables = environment(options.threads)
     if not variables.items() <= os.environ.items():
         # Libraries read these when they are imported, and NumPy and Numba already are: start anew.
-        os.execve(sys.executable, sys.orig_argv, {**os.environ, **variables})
+        start_anew(variables)
     from cases import TABLE, cases, random_shapes
 
     from fastlinear.profile.peak import fma_peak

@@ -30,10 +30,10 @@ def main() -> None:
 
 def let_others_sleep() -> None:
     """Start anew with the variables of `SPIN`: NumPy, already here, read them at its import."""
-    from fastlinear.profile.environment import SPIN
+    from fastlinear.profile.environment import SPIN, start_anew
 
     if os.name == "posix" and not os.environ.keys() & SPIN.keys():
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **SPIN})
+        start_anew(SPIN)
 
 
 if __name__ == "__main__":

@@ -190,12 +190,12 @@ class Linear(Module):
         TypeError, ValueError
             Where a dtype or shape differs or ``out`` overlaps. Nothing has been written then.
         """
+        checks.wanted(input_grad, out)
         dY = checks.array("dY", dY, self.dtype)
         x_shape = self._check_backward(dY.shape, dY.dtype)
         X, V = self._kept[:2]  # type: ignore[index]  # _check_backward found it
         dX = None
         if out is not None:
-            checks.wanted(input_grad, out)
             read = (dY, *self._kept_arrays(), *self._arrays())
             dX = checks.output(out, x_shape, self.dtype, read)
         elif input_grad:
