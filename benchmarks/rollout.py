@@ -153,14 +153,19 @@ def dot_one_by_one(weights, observations, action):
 
 
 def interleaved(contestants: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
-    """Return each contestant's median seconds; the first round, which compiles, does not count."""
+    """Return each contestant's median seconds.
+
+    Each run that counts follows one that does not: it compiles, and it wakes the threads, which
+    sleep while others run.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(rounds + 1):
+    for _ in range(rounds):
         for name, run in contestants.items():
+            run()
             start = time.perf_counter()
             run()
             seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values[1:]) for name, values in seconds.items()}
+    return {name: statistics.median(values) for name, values in seconds.items()}
 
 
 def table(title: str, unit: str, scale: float, seconds: dict[str, float]) -> None:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from numba import extending, typeof, types
 from numba.core import cgutils
 from numba.core.errors import TypingError
+from numba.extending import models, register_model
 
 from fastlinear.kernels.jit import intrinsic
 from fastlinear.kernels.memory import MATRIX, Matrix
@@ -80,37 +81,37 @@ def planes_of(typingctx, arrays):
     return result(arrays), codegen
 
 
-def _python_output(x: Any, out: Any) -> Plane | None:
+def _python_output(x: Any, out: Any) -> Plane:
     if out is None:
-        return None
+        return Plane(0, 0, None)  # type: ignore[arg-type]  # nobody reads it
     _require_array("out", typeof(out), typeof(x).dtype, x.ndim, writeable=True)
     return python_plane(out)
 
 
 @intrinsic(_python_output)
 def output_plane(typingctx, x, out):
-    """Return the plane of ``out``, a writeable array of the dtype of ``x``; None if it is None."""
+    """Return the plane of ``out``, a writeable array of the dtype of ``x``; zeros if it is None."""
     if isinstance(out, types.NoneType | types.Omitted):
-        return types.none(x, out), lambda context, *_: context.get_dummy_value()
+        return PLANE(x, out), lambda context, *_: context.get_constant_null(PLANE)
     _require_array("out", out, x.dtype, x.ndim, writeable=True)
     return PLANE(x, out), _plane_of(out, 1)
 
 
-def _python_layers(params: Any, x: Any) -> tuple[Layer, ...]:
-    _require_params(typeof(params), typeof(x))
+def _python_layers(params: Any, one: Any) -> tuple[Layer, ...]:
+    _require_params(typeof(params), typeof(one))
     arrays = zip(params[::3], params[1::3], params[2::3], strict=True)
     return tuple(Layer(python_plane(W), python_plane(b), *pq) for W, b, pq in arrays)
 
 
 @intrinsic(_python_layers)
-def layers_of(typingctx, params, x):
-    """Return ``params`` as a tuple of `Layer`, all in the dtype of the array ``x``.
+def layers_of(typingctx, params, one):
+    """Return ``params`` as a tuple of `Layer`, all in the dtype of ``one``.
 
     ``params`` is flat, because Numba takes no nested tuple into a ``prange``: W, b and the array of
     p and q, layer by layer.
     """
-    _require_params(params, x)
-    layer = types.NamedTuple((PLANE, PLANE, x.dtype, x.dtype), Layer)
+    _require_params(params, one)
+    layer = types.NamedTuple((PLANE, PLANE, one, one), Layer)
     result = types.UniTuple(layer, len(params) // 3)
 
     def codegen(context, builder, signature, args):
@@ -125,7 +126,7 @@ def layers_of(typingctx, params, x):
             layers.append(context.make_tuple(builder, layer, planes + _pair(context, builder, pq)))
         return context.make_tuple(builder, result, layers)
 
-    return result(params, x), codegen
+    return result(params, one), codegen
 
 
 def _plane_of(array: Any, index: int) -> Any:
@@ -149,6 +150,50 @@ def _pair(context: Any, builder: Any, pq: Any) -> list[Any]:
     with cgutils.if_unlikely(builder, builder.icmp_signed("<", pq.nitems, two)):
         context.call_conv.return_user_exc(builder, ValueError, (PAIR,))
     return [builder.load(builder.gep(pq.data, [two.type(i)])) for i in (0, 1)]
+
+
+# ---- arrays that are handed through -----------------------------------------------------------
+
+
+class Unowned(types.Type):
+    """The type of an array whose references are not counted: its caller keeps it alive."""
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
+        super().__init__(f"Unowned({array})")
+
+
+@register_model(Unowned)
+class UnownedModel(models.PrimitiveModel):
+    """What the array consists of."""
+
+    def __init__(self, dmm: Any, fe_type: Unowned) -> None:
+        super().__init__(dmm, fe_type, dmm.lookup(fe_type.array).get_value_type())
+
+
+@extending.intrinsic
+def unowned(typingctx, array):
+    """Return an argument without counting the reference; None if it is None.
+
+    A function that mentions its arrays in its first lines only counts none: LLVM sees both ends.
+    """
+    if isinstance(array, types.NoneType | types.Omitted):
+        return types.none(array), lambda context, *_: context.get_dummy_value()
+    return Unowned(array)(array), lambda context, builder, signature, args: args[0]
+
+
+@extending.intrinsic
+def owned(typingctx, unowned, otherwise):
+    """Return the array with a reference that counts, to be returned; ``otherwise`` for a None."""
+    given = isinstance(unowned, Unowned)
+    result = unowned.array if given else otherwise
+
+    def codegen(context, builder, signature, args):
+        value = args[0] if given else args[1]
+        context.nrt.incref(builder, result, value)
+        return value
+
+    return result(unowned, otherwise), codegen
 
 
 # ---- types, checked where they are compiled -----------------------------------------------------
@@ -175,8 +220,7 @@ def _require_gradients(params: Any, kept: Any, dy: Any, grads: Any, dx: Any) -> 
         _require_array(f"grads[{i}]", array, scalar, 2 - i % 2, writeable=True)
 
 
-def _require_params(params: Any, x: Any) -> None:
-    scalar = x.dtype
+def _require_params(params: Any, scalar: Any) -> None:
     if not isinstance(scalar, types.Float):
         raise TypingError(f"x: expected float32 or float64, got {scalar}")
     if not all(isinstance(t, types.Array) and t.dtype == scalar for t in params):

@@ -44,7 +44,7 @@ def network(forward: Any) -> Any:
     def fn(params: Any, x: Any, out: Any = None) -> Any:
         Y = output_plane(x, out)
         y = forward(params, np.atleast_2d(x))[0]
-        if Y is not None and (Y.rows, Y.columns) != y.shape:
+        if out is not None and (Y.rows, Y.columns) != y.shape:
             raise ValueError("out: expected rows and columns", y.shape, "got", (Y.rows, Y.columns))
         y = y.reshape(*x.shape[:-1], y.shape[1])
         if out is None:

@@ -22,8 +22,10 @@ from fastlinear.kernels.borrowed import (
     borrow_bytes,
     layers_of,
     output_plane,
+    owned,
     plane,
     return_bytes,
+    unowned,
 )
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import MATRIX, Matrix, call, itemsize, moved, row_of
@@ -220,17 +222,18 @@ def network(stages: tuple[Any, ...]) -> Any:
 
     @compiled(inline=True)
     def fn(params, x, out=None):
-        layers, X, given = layers_of(params, x), plane(x), output_plane(x, out)
-        one = x.dtype.type(1)
+        one, X, leading, dtype = x.dtype.type(1), plane(x), x.shape[:-1], x.dtype
+        given, destination = output_plane(x, out), unowned(out)
+        layers = layers_of(params, one)
         columns = out_columns(layers, X.columns)
-        if out is None:
-            result = np.empty(x.shape[:-1] + (columns,), x.dtype)  # noqa: RUF005  Numba's way
+        if destination is None:
+            result = np.empty(leading + (columns,), dtype)  # noqa: RUF005  Numba's way
+            Y = plane(result)
         else:
             if given.rows != X.rows or given.columns != columns:
                 shape = given.rows, given.columns
                 raise ValueError("out: expected rows and columns", (X.rows, columns), "got", shape)
-            result = out
-        Y = plane(result)
+            Y = given
 
         pitch = aligned(hidden_width(layers, X.columns) * itemsize(one))
         rows = rows_at_once(X.rows, pitch)
@@ -241,7 +244,7 @@ def network(stages: tuple[Any, ...]) -> Any:
             height = min(rows, X.rows - i)
             run(one, height, X.columns, layers, moved(X.at, i, 0), moved(Y.at, i, 0), P, Q, Z)
         return_bytes(P.data, nbytes)
-        return result
+        return owned(destination, result)
 
     return fn
 

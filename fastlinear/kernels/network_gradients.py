@@ -187,14 +187,14 @@ def network_gradients(stages: tuple[Stage, ...]) -> tuple[Any, Any]:
 
     @compiled
     def forward(params, x):
-        out_columns(layers_of(params, x), matrix(x).columns)
+        out_columns(layers_of(params, x.dtype.type(1)), matrix(x).columns)
         return run_forward(params, x)
 
     @compiled
     def backward(params, kept, dy, grads, dx=None):
         require_gradients(params, kept, dy, grads, dx)
         dX = plane(kept[0]) if dx is None else plane(dx)
-        layers = layers_of(params, dy)
+        layers = layers_of(params, dy.dtype.type(1))
         check_shapes(layers, planes_of(kept), plane(dy), planes_of(grads), dX)
         run_backward(params, kept, dy, grads, dx)
 
