@@ -97,6 +97,11 @@ def expm1_tail(r: mpf) -> mpf:
     return mpmath.fsum(r**k / mpmath.factorial(k + 2) for k in range(40))
 
 
+def half_expm1(u: mpf) -> mpf:
+    """(e^(-u/2) - 1) / u."""
+    return -mpf(1) / 2 + u / 4 * expm1_tail(-u / 2)
+
+
 def log1p_tail(g: mpf) -> mpf:
     """(log(1 + g) - g) / g^2."""
     return (mpmath.log1p(g) - g) / g**2 if abs(g) > mpf("1e-9") else -mpf(1) / 2 + g / 3
@@ -153,6 +158,13 @@ def fits() -> list[Fit]:
             expm1_tail,
             lambda r: abs(r / (1 + r * expm1_tail(r))),
             (-half_ln2, half_ln2),
+            degrees(5, 10),
+        ),
+        Fit(
+            "HALF_EXPM1: (e^(-u/2) - 1) / u, error relative to e^(-u/2)",
+            half_expm1,
+            lambda u: abs(u) * mpmath.exp(u / 2),
+            (-2 * half_ln2, 2 * half_ln2),
             degrees(5, 10),
         ),
         Fit(

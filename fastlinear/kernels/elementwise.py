@@ -7,6 +7,7 @@ compiled before it. LLVM vectorises the loops; h is branch-free for that.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from fastlinear.kernels import loops
 from fastlinear.kernels.jit import compiled
-from fastlinear.kernels.memory import MATRIX, call, itemsize, moved, row_of, view
+from fastlinear.kernels.memory import MATRIX, call, itemsize, matrix_type, moved, row_of, view
 from fastlinear.kernels.shared import native_address
 from fastlinear.kernels.sizes import SHARED_ELEMENTS, VECTOR_BYTES
 from fastlinear.kernels.threads import thread_count
@@ -130,7 +131,21 @@ def run(h: Any, X: NDArray[Any], Y: NDArray[Any], p: Any, q: Any) -> None:
     if config.DISABLE_JIT:
         loops.activation_forward(h, X, p, q, Y)
     else:
-        run_map(map_address(h, X.dtype), rows(X), Y, p, q)
+        map_entry(X.dtype)(map_address(h, X.dtype), rows(X), Y, p, q)
+
+
+@cache
+def map_entry(dtype: np.dtype[Any]) -> Callable[..., None]:
+    """Return `run_map` for a dtype; see `StridedKernel.entry`."""
+    matrix, scalar = matrix_type(dtype), from_dtype(dtype)
+    return run_map.entry(types.intp, matrix, matrix, scalar, scalar)
+
+
+@cache
+def hadamard_entry(dtype: np.dtype[Any]) -> Callable[..., None]:
+    """Return `run_hadamard` for a dtype; see `StridedKernel.entry`."""
+    matrices, scalar = [matrix_type(dtype)] * 3, from_dtype(dtype)
+    return run_hadamard.entry(types.intp, *matrices, scalar, scalar)
 
 
 @compiled(parallel=True, any_layout=True)

@@ -7,8 +7,9 @@ caller, overlap no input and are overwritten. Nothing is checked here: layers do
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -179,14 +180,15 @@ class Tiled(Formulation):
     def activation_forward(self, act: BoundPair, X: Array, Y: Array) -> None:
         """Y_sm = h(X_sm), equation (16)."""
         bound = bind(act, X.dtype)
-        elementwise.run_map(bound.h, elementwise.rows(X), Y, bound.p, bound.q)
+        run = elementwise.map_entry(X.dtype)
+        run(bound.h, elementwise.rows(X), Y, bound.p, bound.q)
 
     def activation_backward(self, act: BoundPair, dY: Array, V: Array, dX: Array) -> None:
         """dX_sm = dY_sm h'(V_sm), equation (18)."""
         bound = bind(act, V.dtype)
         kernel = elementwise.hadamard_address(derivative(act), V.dtype)
-        dY, V = elementwise.rows(dY), elementwise.rows(V)
-        elementwise.run_hadamard(kernel, dY, V, dX, bound.p, bound.q)
+        run = elementwise.hadamard_entry(V.dtype)
+        run(kernel, elementwise.rows(dY), elementwise.rows(V), dX, bound.p, bound.q)
 
     def forward(
         self, X: Array, W: Array, b: Array | None, act: BoundPair | None, V: Array | None, A: Array
@@ -241,9 +243,19 @@ class TiledPasses(Passes):
             self.held,
         )
 
+    @cached_property
+    def run_forward(self) -> Callable[..., None]:
+        """The compiled forward pass."""
+        return passes.forward_entry(self.W.dtype)
+
+    @cached_property
+    def run_backward(self) -> Callable[..., None]:
+        """The compiled backward pass."""
+        return passes.backward_entry(self.W.dtype)
+
     def forward(self, X: Array, V: Array | None, A: Array) -> None:
         """A = h(X W^T + b), and h'(Z) to V, if given."""
-        passes.forward(X, self.nothing if V is None else V, A, self.held)
+        self.run_forward(X, self.nothing if V is None else V, A, self.held)
 
     def backward(self, dA: Array, V: Array | None, X: Array, dX: Array | None) -> None:
         """dW, db and dX of dA, with dZ = dA o h'(Z) formed where it is read."""
@@ -251,7 +263,7 @@ class TiledPasses(Passes):
             V = self.nothing
         else:
             dA = elementwise.rows(dA)
-        passes.backward(dA, V, X, self.nothing if dX is None else dX, self.held)
+        self.run_backward(dA, V, X, self.nothing if dX is None else dX, self.held)
 
 
 class Interpreted(Loops):

@@ -6,6 +6,8 @@ memory once, by `hold`: unpacking it anew took a third of the forward pass of on
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +15,15 @@ from numba import prange, types
 from numba.extending import intrinsic
 
 from fastlinear.kernels.jit import compiled
-from fastlinear.kernels.memory import MATRIX, Matrix, address_of, alive, transposed, view
+from fastlinear.kernels.memory import (
+    MATRIX,
+    Matrix,
+    address_of,
+    alive,
+    matrix_type,
+    transposed,
+    view,
+)
 from fastlinear.kernels.packing import FORM_A, FORM_B, FORWARD, PLAIN, Fused
 from fastlinear.kernels.sharing import run_share, threads_for
 from fastlinear.kernels.tiled import (
@@ -45,6 +55,9 @@ class Layer(NamedTuple):
 WORDS = len(Layer._fields) + 3 * (len(Matrix._fields) - 1)
 """Elements of the int64 array that holds a Layer."""
 
+HELD = types.int64[:]
+"""The Numba type of that array."""
+
 
 @compiled(any_layout=True)
 def hold(W, b, dW, db, h, h_prime, hadamard, p, q, held):
@@ -70,6 +83,12 @@ def forward(X, V, A, held):
     else:
         for t in prange(threads):
             forward_share(one, X, V, A, load_layer(one, address_of(held)), t, threads)
+
+
+@cache
+def forward_entry(dtype: np.dtype[Any]) -> Callable[..., None]:
+    """Return `forward` for a dtype; see `StridedKernel.entry`."""
+    return forward.entry(*[matrix_type(dtype)] * 3, HELD)
 
 
 @compiled(internal=True)
@@ -99,6 +118,12 @@ def backward(dA, V, X, dX, held):
             layer_t = load_layer(ones[0], address_of(held))
             backward_share(ones, dA, V, X, dX, layer_t, t, threads)
     alive(ones)
+
+
+@cache
+def backward_entry(dtype: np.dtype[Any]) -> Callable[..., None]:
+    """Return `backward` for a dtype; see `StridedKernel.entry`."""
+    return backward.entry(*[matrix_type(dtype)] * 4, HELD)
 
 
 @compiled(internal=True)

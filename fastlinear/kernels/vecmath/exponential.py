@@ -13,7 +13,7 @@ from fastlinear.kernels.vecmath.floats import (
     nearest,
     polynomial,
     power_of_two,
-    rounded_and_power,
+    rounded_and_scaled,
     select,
 )
 from fastlinear.kernels.vecmath.inlined import inlined
@@ -74,7 +74,7 @@ def reduced(x, rest, offset):
     ``rest`` is what rounding took from the argument, far below it; -0.0 (which costs nothing) for
     an exact one. P is right where it is a normal number.
     """
-    n, P = rounded_and_power(x, LOG2_E(x), offset)
+    n, P = rounded_and_scaled(x, LOG2_E(x), offset, type(x)(1))
     r = fma(-n, LN2_REST(x), fma(-n, LN2(x), x)) + rest
     return fma(r * r, EXPM1_TAIL(r), r), P, n
 

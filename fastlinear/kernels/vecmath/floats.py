@@ -139,32 +139,34 @@ def power_of_two(typingctx, n):
     return n(n), codegen
 
 
-def _rounded_and_power(x: Any, factor: Any, offset: Any) -> tuple[Any, Any]:
+def _rounded_and_scaled(x: Any, factor: Any, offset: Any, y: Any) -> tuple[Any, Any]:
     n = np.rint(exact_fma(x, factor, type(x)(0)))
-    return n, np.ldexp(type(n)(1), int(n + offset)) if n == n else n
+    return n, np.ldexp(y, int(n + offset)) if n == n else n
 
 
-@intrinsic(_rounded_and_power)
-def rounded_and_power(typingctx, x, factor, offset):
-    """Return n, the integer nearest to ``x * factor``, and 2^(n + offset), a normal number.
+@intrinsic(_rounded_and_scaled)
+def rounded_and_scaled(typingctx, x, factor, offset, y):
+    """Return n, the integer nearest to ``x * factor``, and y 2^(n + offset).
 
     Both are by-products of one fused multiply-add with the constant of `power_of_two`, whose sum
-    has no bits below one. ``offset`` is a constant.
+    has no bits below one: an integer addition then moves the exponent of y. y and the result must
+    be positive normal numbers; ``offset`` is a constant.
     """
     layout = _format(x)
-    if not x == factor == offset:
-        raise TypingError(f"expected three floats of one dtype, got {x}, {factor}, {offset}")
+    if not x == factor == offset == y:
+        raise TypingError(f"expected four floats of one dtype, got {x}, {factor}, {offset}, {y}")
 
     def codegen(context, builder, signature, args):
-        value, factor, offset = args
-        shift = builder.fadd(offset, ir.Constant(value.type, 1.5 * layout.unit + layout.bias))
+        value, factor, offset, y = args
+        shift = builder.fadd(offset, ir.Constant(value.type, 1.5 * layout.unit))
         shifted = builder.fma(value, factor, shift)
         field = builder.bitcast(shifted, layout.integer)
         field = builder.shl(field, ir.Constant(layout.integer, layout.significand))
-        results = builder.fsub(shifted, shift), builder.bitcast(field, value.type)
+        scaled = builder.add(builder.bitcast(y, layout.integer), field)
+        results = builder.fsub(shifted, shift), builder.bitcast(scaled, value.type)
         return context.make_tuple(builder, signature.return_type, results)
 
-    return types.UniTuple(x, 2)(x, factor, offset), codegen
+    return types.UniTuple(x, 2)(x, factor, offset, y), codegen
 
 
 @intrinsic(lambda x: type(x)(np.frexp(x)[1] - 1))

@@ -20,7 +20,7 @@ from fastlinear.kernels.vecmath.exponential import (
 )
 from fastlinear.kernels.vecmath.floats import constant, select
 from fastlinear.kernels.vecmath.inlined import inlined
-from fastlinear.kernels.vecmath.normal import FARTHEST, gaussian, mills
+from fastlinear.kernels.vecmath.normal import FARTHEST, damped_quotient, mills
 
 # v(x) = 2 sqrt(2/pi) (x + 0.044715 x^3) = x (C_0 + C_1 x^2), each coefficient a sum of two floats.
 # C_0 begins with 12 bits, so that subtracting it from the sum is exact.
@@ -103,12 +103,11 @@ def gelu_tanh_prime(x):
 
 @inlined
 def gelu(x):
-    """Return x Phi(x), Phi the normal distribution function. Measured: 3.85, 3.39 ULP."""
+    """Return x Phi(x), Phi the normal distribution function. Measured: 3.85, 3.38 ULP."""
     real = type(x)
     a = at_most(abs(x), FARTHEST(x))
-    g, P = gaussian(a)
     aN, _, D = mills(a)
-    y = shrink(fma(aN, g, aN) / D, P)  # a Phi(-a)
+    y = damped_quotient(aN, D, a)  # a Phi(-a)
     return select(x < real(0), real(-0.0), x) - y
 
 
@@ -117,10 +116,8 @@ def gelu_prime(x):
     """Return Phi(x) + x phi(x). Measured: 3.78, 2.79 ULP, of 1/2 around its zero."""
     real = type(x)
     a = at_most(abs(x), FARTHEST(x))
-    g, P = gaussian(a)
     _, N, D = mills(a)
-    y = fma(real(-INVERSE_ROOT_2_PI) * a, D, N)
-    y = shrink(fma(y, g, y) / D, P)  # Phi(-a) - a phi(a)
+    y = damped_quotient(fma(real(-INVERSE_ROOT_2_PI) * a, D, N), D, a)  # Phi(-a) - a phi(a)
     return select(x < real(0), y, real(1) - y)
 
 

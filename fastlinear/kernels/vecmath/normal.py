@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from fastlinear.kernels.fma import fma
-from fastlinear.kernels.vecmath.exponential import LIFT, at_most, decay, reduced
-from fastlinear.kernels.vecmath.floats import constant, copysign, polynomial, select
+from fastlinear.kernels.vecmath.exponential import LIFT, LOWER, at_most, decay
+from fastlinear.kernels.vecmath.floats import (
+    constant,
+    copysign,
+    polynomial,
+    rounded_and_scaled,
+    select,
+)
 from fastlinear.kernels.vecmath.inlined import inlined
 
 # erf(x) / x - 1 in x^2 on [0, 1]: error relative to erf(x) / x 2^-29.6 and 2^-56.9
@@ -72,21 +78,33 @@ MILLS_N = polynomial(
     ),
 )
 
+# 1 / (2 ln 2), and 2 ln 2 as a sum of two floats.
+HALF_LOG2_E = constant(float32=0.7213475, float64=0.7213475204444817)
+TWICE_LN2 = constant(float32=1.3862944, float64=1.3862943611198906)
+TWICE_LN2_REST = constant(float32=-3.8093084e-09, float64=4.638093627692599e-17)
+
+# (e^(-u/2) - 1) / u on [-0.694, 0.694]: error relative to e^(-u/2) 2^-28.9 and 2^-58.0
+# (benchmarks/minimax.py).
+HALF_EXPM1 = polynomial(
+    float32=(-0.5, 0.124999985, -0.020833038, 0.0026042506, -0.00026169486, 2.163056e-05),
+    float64=(
+        -0.5,
+        0.1250000000000003,
+        -0.020833333333332767,
+        0.00260416666665729,
+        -0.00026041666667348136,
+        2.1701388979213793e-05,
+        -1.5500991745632741e-06,
+        9.688082129182162e-08,
+        -5.38234919748476e-09,
+        2.6983575301946567e-10,
+        -1.2202794370415627e-11,
+    ),
+)
+
 # From here on a, Phi(-a), a Phi(-a) and a phi(a) are zero.
 FARTHEST = constant(float32=15.0, float64=39.0)
 ROOT_2 = 1.4142135623730951
-
-
-@inlined
-def gaussian(a):
-    """Return (g, P) with e^(-a^2/2) = (1 + g) P LOWER for 0 <= a <= FARTHEST."""
-    real = type(a)
-    half = real(-0.5) * a
-    exponent = half * a
-    s, P, _ = reduced(exponent, real(-0.0), LIFT(a))
-    # What rounding took from the exponent.
-    rest = fma(half, a, -exponent)
-    return fma(rest, real(1) + s, s), P
 
 
 @inlined
@@ -96,6 +114,19 @@ def mills(a):
     N = MILLS_N(a)
     aN = a * N
     return aN, N, fma(real(ROOT_2_PI), aN, MILLS_M(a))
+
+
+@inlined
+def damped_quotient(y, D, a):
+    """Return y e^(-a^2/2) / D for 0 <= a <= FARTHEST and D from 1 to 2^20, rounded once at its end.
+
+    a^2 = u + 2 n ln 2 with |u| <= ln 2, to twice the precision: e^-u/2 = 1 + u Q(u), and 2^n goes
+    to the denominator, lowered so that the quotient is a normal number until it is scaled back.
+    """
+    square = a * a
+    n, D = rounded_and_scaled(square, HALF_LOG2_E(a), -LIFT(a), D)
+    u = fma(-n, TWICE_LN2(a), square) + fma(-n, TWICE_LN2_REST(a), fma(a, a, -square))
+    return fma(y * u, HALF_EXPM1(u), y) / D * LOWER(y)
 
 
 @inlined
