@@ -18,6 +18,7 @@ import sys
 from functools import cache
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -117,9 +118,10 @@ def rotation(contestant, case, threads):
     A network meets new activations and gradients in every step. Those that fit the cores' own
     caches are still there when the next layer reads them, as in a repeated run. Larger ones are
     not, but a repeated run would find them in the last-level cache. That decides the time of db and
-    of the activations; so these get new arrays in every call, of which the caches hold none any
-    more. The products repeat: where reading bounds them, with few samples, it is the reading of the
-    weights, which are the same from call to call.
+    of the activations; so these get new inputs in every call, of which the caches hold none any
+    more. Outputs are the same arrays again, as PyTorch's and JAX's are, whose allocators hand out
+    the memory that was freed last. The products repeat: where reading bounds them, with few
+    samples, it is the reading of the weights, which are the same from call to call.
     """
     from fastlinear.profile.bandwidth import cache_sizes
     from fastlinear.profile.cases import STREAMS, Data
@@ -127,5 +129,6 @@ def rotation(contestant, case, threads):
     *_, (_, private, _), (_, last, _) = cache_sizes()
     rotate = case.quantity in STREAMS and case.bytes > private * threads
     copies = -(-2 * last // case.bytes) if rotate else 1
-    runs = [contestant.prepare(case, Data(case, seed)) for seed in range(copies)]
+    outputs: dict[str, Any] = {}
+    runs = [contestant.prepare(case, Data(case, seed, outputs)) for seed in range(copies)]
     return [run.call for run in runs if run is not None]

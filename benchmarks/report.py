@@ -106,7 +106,7 @@ def table(results: dict[str, Any], found: Sequence[Row]) -> Iterator[str]:
     yield ""
     yield (
         "The last columns: how many times longer the others take (**bold**: they are faster). "
-        "`mean` is the geometric mean. *from*: arrays that do not fit the cores' own caches are "
+        "`mean` is the geometric mean. *from*: inputs that do not fit the cores' own caches are "
         "others in every call, and come from memory; the products read the same weights again."
     )
     for dtype, quantity in dict.fromkeys((r.dtype, r.quantity) for r in found):

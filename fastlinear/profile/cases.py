@@ -85,9 +85,10 @@ class Case(NamedTuple):
 class Data:
     """The arrays of a case, drawn when first asked for: uniform, so that every mantissa is full."""
 
-    def __init__(self, case: Case, seed: int = 0) -> None:
+    def __init__(self, case: Case, seed: int = 0, outputs: dict[str, Array] | None = None) -> None:
         self.case = case
         self.seed = seed
+        self.outputs: dict[str, Array] = {} if outputs is None else outputs
 
     def _draw(self, stream: int, *shape: int, scale: float = 1.0) -> Array:
         """Draw an array, which is the same whatever else was drawn before."""
@@ -97,6 +98,10 @@ class Data:
     def empty(self, *shape: int, order: Order = "C") -> Array:
         """Return an output."""
         return np.empty(shape, self.case.dtype, order)
+
+    def output(self, name: str) -> Array:
+        """Return the output of an activation (S, N) with this name, the same for all who ask."""
+        return self.outputs.setdefault(name, self.empty(self.case.S, self.case.N))
 
     @cached_property
     def X(self) -> Array:

@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-import numpy as np
-
 import fastlinear as fl
 from fastlinear import kernels
 from fastlinear.layers.activation import resolve
@@ -110,13 +108,13 @@ class Kernels(Contestant):
 
     def activation(self, data: Data) -> Run:
         """Return the run of equation (16)."""
-        act, Y = _activation(data.case), np.empty_like(data.Z)
+        act, Y = _activation(data.case), data.output("Y")
         return filled(partial(self.kernels.activation_forward, act, data.Z, Y), Y=Y)
 
     def activation_step(self, data: Data) -> Run:
         """Return the run of equations (16) and (18)."""
         act, Z, dY = _activation(data.case), data.Z, data.dY
-        Y, dX = np.empty_like(Z), np.empty_like(Z)
+        Y, dX = data.output("Y"), data.output("dX")
         V = Y if act.from_output else Z
         forward, backward = self.kernels.activation_forward, self.kernels.activation_backward
 

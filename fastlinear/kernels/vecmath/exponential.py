@@ -7,6 +7,8 @@ then x + x s, in one rounding, scaled at its end, and keeps every bit down to th
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastlinear.kernels.fma import fma
 from fastlinear.kernels.vecmath.floats import (
     constant,
@@ -25,9 +27,9 @@ LN2_REST = constant(float32=-1.9046542e-09, float64=2.3190468138462996e-17)
 
 # (e^r - 1 - r) / r^2 on [-0.347, 0.347]: error relative to e^r - 1 2^-32.0 and 2^-61.7
 # (benchmarks/minimax.py).
-EXPM1_TAIL = polynomial(
-    float32=(0.5, 0.16666666, 0.04166636, 0.00833339, 0.001394072, 0.00019845898),
-    float64=(
+TAIL: dict[str, Any] = {
+    "float32": (0.5, 0.16666666, 0.04166636, 0.00833339, 0.001394072, 0.00019845898),
+    "float64": (
         0.5,
         0.16666666666666677,
         0.041666666666666505,
@@ -40,7 +42,8 @@ EXPM1_TAIL = polynomial(
         2.5109081648519433e-08,
         2.0875342190702745e-09,
     ),
-)
+}
+EXPM1_TAIL = polynomial(**TAIL)
 
 # From here on x, also x e^x and x^2 e^x are zero: the smallest subnormals are e^-103.3, e^-744.4.
 VANISHED = constant(float32=-120.0, float64=-800.0)

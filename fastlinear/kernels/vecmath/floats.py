@@ -46,15 +46,21 @@ def _format(x: Any) -> Format:
     return FORMATS[x]
 
 
-def polynomial(*, float32: Sequence[float], float64: Sequence[float]) -> Any:
+def polynomial(
+    *, float32: Sequence[float], float64: Sequence[float], times: float = 1.0, of: float = 1.0
+) -> Any:
     """Make ``p(x)``: the polynomial with these coefficients, lowest degree first.
 
     The dtype of ``x`` chooses the coefficients when ``p`` is compiled. Horner's rule, one fused
-    multiply-add for each degree.
+    multiply-add for each degree. With ``times`` and ``of``, powers of two, ``times * p(of * x)``.
     """
 
+    def stretched(coefficients):
+        return [times * of**k * c for k, c in enumerate(coefficients)]
+
     def interpreted(x):
-        value, *rest = map(type(x), reversed(float64 if type(x) is np.float64 else float32))
+        coefficients = stretched(float64 if type(x) is np.float64 else float32)
+        value, *rest = map(type(x), reversed(coefficients))
         for coefficient in rest:
             value = exact_fma(value, x, coefficient)
         return value
@@ -62,7 +68,7 @@ def polynomial(*, float32: Sequence[float], float64: Sequence[float]) -> Any:
     @intrinsic(interpreted)
     def evaluate(typingctx, x):
         _format(x)
-        coefficients = float32 if x == types.float32 else float64
+        coefficients = stretched(float32 if x == types.float32 else float64)
 
         def codegen(context, builder, signature, args):
             constants = [ir.Constant(args[0].type, float(c)) for c in coefficients]
