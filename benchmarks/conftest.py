@@ -71,11 +71,12 @@ def peak(threads):
 @pytest.fixture(scope="session")
 def contestants(threads):
     """A contestant for a name, None where its library is not installed."""
-    from fastlinear.profile.contestants import Kernels
+    from fastlinear.profile.contestants import ORDERS, Kernels
     from fastlinear.profile.peers import peer
 
-    ours = {"tiled": "F", "loops": "F", "blas": "C"}  # the order of a layer's weights, NumPy's own
-    return cache(lambda name: Kernels(name, ours[name]) if name in ours else peer(name, threads))
+    return cache(
+        lambda name: Kernels(name, ORDERS[name]) if name in ORDERS else peer(name, threads)
+    )
 
 
 @pytest.fixture

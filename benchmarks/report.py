@@ -107,7 +107,8 @@ def table(results: dict[str, Any], found: Sequence[Row]) -> Iterator[str]:
     yield (
         "The last columns: how many times longer the others take (**bold**: they are faster). "
         "`mean` is the geometric mean. *from*: inputs that do not fit the cores' own caches are "
-        "others in every call, and come from memory; the products read the same weights again."
+        "others in every call, and come from memory; the products read the same weights again. "
+        "*copy* moves as many bytes and computes nothing."
     )
     for dtype, quantity in dict.fromkeys((r.dtype, r.quantity) for r in found):
         section = [r for r in found if (r.dtype, r.quantity) == (dtype, quantity)]

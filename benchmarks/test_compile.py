@@ -29,6 +29,10 @@ def test_first_call(benchmark, tmp_path, case, formulation, cache_state):
         first_and_later, (case, formulation, str(tmp_path)), rounds=1, iterations=1
     )
     benchmark.extra_info.update(
-        case._asdict(), contestant=formulation, first_call_seconds=first, later_call_seconds=later
+        case._asdict(),
+        contestant=formulation,
+        threads=1,
+        first_call_seconds=first,
+        later_call_seconds=later,
     )
     assert first > later

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import signal
 
 import pytest
 from typer.testing import CliRunner
@@ -14,7 +15,9 @@ from fastlinear.profile.assembly import Loop
 from fastlinear.profile.bandwidth import Level
 from fastlinear.profile.cases import Case
 from fastlinear.profile.compiletime import CompileTimes
+from fastlinear.profile.interrupt import postponed
 from fastlinear.profile.plans import choices
+from fastlinear.profile.timing import interleaved
 
 
 def run(*args, status=0, columns=140):
@@ -122,10 +125,34 @@ def test_ctrl_c_at_once_writes_nothing(monkeypatch, tmp_path):
 
 def test_a_peer_that_is_missing_is_named(monkeypatch):
     monkeypatch.setattr("fastlinear.profile.peers.peer", lambda name, threads: None)
-    monkeypatch.setattr(profile, "run", None)
-    out, error = run("profile", "--peers", "jax,torch", "--threads", 1, status=2)
-    assert error == "fastlinear profile: --peers: not installed: jax, torch\n"
-    assert out == ""
+    arguments = ("--shape", "2,3,4", "--repeat", 3, "--threads", 1)
+    out, error = run("profile", "--peers", "jax, torch", *arguments)
+    assert error == "--peers: not installed: jax, torch\n"
+    assert "dX, float32" in out
+
+
+def test_ctrl_c_waits_for_the_end_of_a_turn():
+    before, rounds = signal.getsignal(signal.SIGINT), []
+
+    def turn():
+        rounds.append(1)
+        if len(rounds) == 20:
+            signal.raise_signal(signal.SIGINT)
+            rounds.append(1)
+
+    with postponed() as check, pytest.raises(KeyboardInterrupt):
+        interleaved({"all": turn}, 10**6, 1e-5, between=check)
+    assert len(rounds) >= 21
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_the_second_ctrl_c_waits_for_nothing():
+    with postponed() as check:
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            check()
 
 
 def test_a_peer_takes_part_and_states_its_version(monkeypatch):
@@ -160,8 +187,11 @@ def test_a_table_fits_80_columns(activation, monkeypatch):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ("--shape 1,2", "--shape: expected S,M,N such as 64,784,128, got '1,2'"),
-        ("--shape 1,0,2", "--shape: expected positive whole numbers"),
+        (
+            "--shape 1,2",
+            "--shape: expected S,M,N, positive whole numbers such as 64,784,128, got '1,2'",
+        ),
+        ("--shape 1,0,2", "--shape: expected S,M,N, positive whole numbers"),
         ("--shape 1,2,3 --layers 4,5", "expected one of --shape, --model and --layers"),
         ("--layers 4", "--layers: expected at least two sizes, got '4'"),
         ("--model nowhere.safetensors", "--model: "),
@@ -189,7 +219,8 @@ LOOP = Loop("row", ("vmovups (%rsi), %zmm1", "vfmadd231ps %zmm1, %zmm2, %zmm0"),
 @pytest.fixture
 def _quick_code(monkeypatch):
     monkeypatch.setattr(assembly, "READABLE", True)
-    monkeypatch.setattr(assembly, "product_loops", lambda dtype: [LOOP])
+    monkeypatch.setattr(assembly, "product_code", lambda dtype: [LOOP])
+    monkeypatch.setattr(assembly, "streamed_code", lambda dtype: [LOOP])
 
 
 @pytest.mark.usefixtures("_quick_code")

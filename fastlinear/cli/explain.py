@@ -26,6 +26,9 @@ FUNCTIONS = {
 }
 """The sums and their functions in each formulation."""
 
+WIDTH = 80
+"""Columns of the text: a terminal's."""
+
 
 def explain(
     kernel: Annotated[str, typer.Argument(metavar="|".join(FUNCTIONS))],
@@ -57,22 +60,23 @@ def explain(
     terms, rows, columns = {"Y": (M, S, N), "dW": (S, N, M), "db": (S, 1, N), "dX": (N, S, M)}[
         kernel
     ]
-    console.print(
-        f"\nAt S={S}, M={M}, N={N}: {rows} x {columns} sums of {terms} terms, "
+    work = (
+        f"At S={S}, M={M}, N={N}: {rows} x {columns} sums of {terms} terms, "
         f"{case.flops:,} floating-point operations on {case.bytes:,} bytes."
     )
+    console.print("\n" + textwrap.fill(work, WIDTH))
     heading(console, "The plain loop (fastlinear.kernels.loops)")
     console.print(textwrap.dedent(inspect.getsource(function.py_func)).rstrip())
     heading(console, "What the tiled kernel chooses at this shape (fastlinear.kernels.plan)")
     for line in choices(case):
-        console.print(textwrap.fill(line, 92, subsequent_indent="    "))
+        console.print(textwrap.fill(line, WIDTH, subsequent_indent="    "))
     heading(console, "The sizes it chooses by, and their reasons (fastlinear.kernels.sizes)")
     for name, value, reason in sizes_and_reasons():
         console.print(f"{name} = {value}")
-        console.print(textwrap.indent(textwrap.fill(reason, 92), "    "))
+        console.print(textwrap.indent(textwrap.fill(reason, WIDTH - 4), "    "))
     if times:
         print_times(console, case)
-    print_code(console, dtype, asm)
+    print_code(console, case, asm)
 
 
 def heading(console: Console, text: str) -> None:
@@ -102,7 +106,7 @@ def print_times(console: Console, case: Any) -> None:
 
     from fastlinear.profile.compiletime import compile_times
 
-    heading(console, "Compile time")
+    heading(console, "Compile time, and time (one thread, median)")
     try:
         with console.status("compiling in a new process"):
             taken = compile_times(case)
@@ -114,18 +118,21 @@ def print_times(console: Console, case: Any) -> None:
     console.print(f"later call                        {time_text(taken.warm)}")
 
 
-def print_code(console: Console, dtype: str, asm: bool) -> None:
+def print_code(console: Console, case: Any, asm: bool) -> None:
     """Print what the compiler made of the loops over the terms, one line for each."""
     from rich.table import Table
 
     from fastlinear.profile import assembly
+    from fastlinear.profile.plans import is_streamed
 
-    heading(console, "The machine code of the loops over the terms")
+    kernel = "one row against streamed lanes" if is_streamed(case) else "the product"
+    heading(console, f"The machine code of the loops over the terms, for {kernel}")
     if not assembly.READABLE:
         console.print("can be read for x86-64 only")
         return
     with console.status("compiling for the listing"):
-        loops = assembly.product_loops(dtype)
+        code = assembly.streamed_code if is_streamed(case) else assembly.product_code
+        loops = [loop for loop in code(case.dtype) if loop.fma]
     loops.sort(key=lambda loop: (max(loop.fma), loop.sums), reverse=True)
     table = Table()
     for title in ("bytes", "sums", "terms", "fma", "loads", "stores", "stack", "spills", "in all"):
@@ -136,11 +143,13 @@ def print_code(console: Console, dtype: str, asm: bool) -> None:
         work = loop.sums, f"{loop.steps:g}", loop.fma.total()
         table.add_row("/".join(map(str, loop.fma)), *map(str, (*work, *counts)))
     console.print(table)
-    console.print(
-        "Each line is a loop, as instructions each time round. bytes: width of the registers that "
-        "multiply and add; sums: how many of them gather a sum; terms: what each gains; stack: "
-        "accesses to it, spills: those that move vectors."
+    legend = (
+        "Each line is a loop, as instructions each time round; a tile's rows and columns choose "
+        "the one that runs. bytes: width of the registers that multiply and add; sums: how many of "
+        "them gather a sum; terms: what each gains; stack: accesses to it, spills: those that move "
+        "vectors."
     )
+    console.print(textwrap.fill(legend, WIDTH))
     if asm:
         heading(console, "The loop of the largest tile")
         console.print("\n".join(loops[0].lines))

@@ -44,10 +44,11 @@ def facts() -> Iterator[tuple[str, str]]:
     yield "cache folder", str(cache_folder() or "none: compiled code is kept in memory only")
     for pool in threadpool_info():
         if pool["user_api"] == "blas":
+            threads = pool["num_threads"]
             yield (
                 "BLAS",
-                f"{pool['internal_api']} {pool['version']} for {pool.get('architecture', '?')}, "
-                f"{pool['num_threads']} threads",
+                f"{pool['internal_api']} {pool['version']} for {pool.get('architecture', '?')} "
+                f"({Path(pool['filepath']).parent.name}), {threads} thread{'s'[: threads > 1]}",
             )
 
 

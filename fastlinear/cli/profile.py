@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -44,7 +45,17 @@ COLUMNS = (
     "x\nblas",
     "error",
 )
-FACTS = ("CPU", "CPU features", "threads", "threading layer", "BLAS", "python", "numpy", "numba")
+FACTS = (
+    "fastlinear",
+    "CPU",
+    "CPU features",
+    "threads",
+    "threading layer",
+    "BLAS",
+    "python",
+    "numpy",
+    "numba",
+)
 
 
 def option(text: str, metavar: str | None = None, **more: Any) -> Any:
@@ -58,7 +69,9 @@ def profile(
     ] = None,
     model: Annotated[str | None, option("Measure the layers of a network.", "FILE")] = None,
     layers: Annotated[str | None, option("The same for sizes such as 784,256,10.")] = None,
-    batch: Annotated[int, option("Samples, with --model or --layers.", min=1)] = 128,
+    batch: Annotated[
+        int | None, option("Samples, with --model or --layers [default: 128].", min=1)
+    ] = None,
     activation: Annotated[str, option("In activation and step.")] = "relu",
     peers: Annotated[str | None, option("Add libraries, if installed.", ",".join(PEERS))] = None,
     dtype: Annotated[str, option("Of all numbers.", "|".join(DTYPES))] = "float32",
@@ -82,7 +95,7 @@ def profile(
     "error": the largest, in units of the bound that is proven for the order of every sum.
     """
     one_of("--dtype", dtype, DTYPES)
-    wanted = peers.split(",") if peers else []
+    wanted = [name.strip() for name in peers.split(",")] if peers else []
     for name in wanted:
         one_of("--peers", name, PEERS)
     pictures = (".png", ".svg")
@@ -94,7 +107,9 @@ def profile(
         "json": output_file("--json", json, (".json",)),
         "csv": output_file("--csv", csv, (".csv",)),
     }
-    shapes = chosen_shapes(shape, model, layers, batch)
+    if batch is not None and model is None and layers is None:
+        raise CommandError("--batch goes with --model or --layers")
+    shapes = chosen_shapes(shape, model, layers, 128 if batch is None else batch)
     if sweep is not None and (shape or model or layers):
         raise CommandError("--sweep has shapes of its own: expected no --shape, --model, --layers")
 
@@ -102,6 +117,9 @@ def profile(
     from threadpoolctl import threadpool_limits
 
     from fastlinear.layers.activation import NAMES
+
+    if any(drawings.values()):
+        import fastlinear.profile.plots  # noqa: F401  what it needs is missed before, not after
 
     one_of("--activation", activation, NAMES)
     count = use_threads(threads)
@@ -140,7 +158,7 @@ def chosen_shapes(
     if sum(given is not None for given in (shapes or None, model, layers)) > 1:
         raise CommandError("expected one of --shape, --model and --layers")
     if shapes:
-        return [parse_shape(text) for text in shapes]
+        return list(dict.fromkeys(parse_shape(text) for text in shapes))
     if layers is not None:
         sizes = layer_sizes("--layers", layers)
         if len(sizes) < 2:
@@ -155,10 +173,13 @@ def chosen_shapes(
 
 def parse_shape(text: str) -> Shape:
     """Return "64,784,128" as a tuple."""
-    sizes = layer_sizes("--shape", text)
-    if len(sizes) != 3:
-        raise CommandError(f"--shape: expected S,M,N such as 64,784,128, got '{text}'")
-    return sizes[0], sizes[1], sizes[2]
+    match = re.fullmatch(r"\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*", text, re.ASCII)
+    S, M, N = map(int, match.groups()) if match else (0, 0, 0)
+    if min(S, M, N) == 0:
+        raise CommandError(
+            f"--shape: expected S,M,N, positive whole numbers such as 64,784,128, got '{text}'"
+        )
+    return S, M, N
 
 
 def model_sizes(path: str) -> list[tuple[int, int]]:
@@ -196,7 +217,7 @@ def sweep_cases(dtype: str) -> list[Case]:
 
 
 def load_peers(names: list[str], threads: int) -> list[Contestant]:
-    """Return the peers of these names."""
+    """Return the peers of these names that are installed; say which are not."""
     from fastlinear.profile.environment import environment
     from fastlinear.profile.peers import peer
 
@@ -206,7 +227,7 @@ def load_peers(names: list[str], threads: int) -> list[Contestant]:
         os.environ.update(variables)
     found = {name: peer(name, threads) for name in names}
     if missing := [name for name, contestant in found.items() if contestant is None]:
-        raise CommandError(f"--peers: not installed: {', '.join(missing)}")
+        typer.echo(f"--peers: not installed: {', '.join(missing)}", err=True)
     return [contestant for contestant in found.values() if contestant is not None]
 
 
@@ -221,20 +242,24 @@ def run(
     """Measure machine and cases with a progress bar; Ctrl-C ends it with what is there."""
     from rich.progress import Progress
 
-    from fastlinear.profile.contestants import Kernels, takes_too_long
+    from fastlinear.profile.contestants import ORDERS, Kernels, takes_too_long
+    from fastlinear.profile.interrupt import postponed
     from fastlinear.profile.measure import Machine, measure
 
-    everyone = [Kernels("tiled", "F"), Kernels("loops", "F"), Kernels("blas"), *peers]
+    everyone = [*(Kernels(*formulation) for formulation in ORDERS.items()), *peers]
     found: list[Measurement] = []
     hidden = not console.is_terminal
-    with Progress(console=console, transient=True, disable=hidden) as progress:
+    progress = Progress(console=console, transient=True, disable=hidden)
+    with progress, postponed() as check_interrupt:
         bar = progress.add_task("peak and bandwidth", total=len(cases))
         machine = Machine.measured([dtype], threads)
         try:
             for case in cases:
                 progress.update(bar, description=f"{case.quantity} {case.label}")
                 contestants = [c for c in everyone if not takes_too_long(c.name, case)]
-                (measured,) = measure([case], contestants, threads=threads, repeat=repeat)
+                (measured,) = measure(
+                    [case], contestants, threads=threads, repeat=repeat, between=check_interrupt
+                )
                 found += measured
                 progress.advance(bar)
         except KeyboardInterrupt:

@@ -159,11 +159,6 @@ def shared_code(kernel: Any, dtype: str) -> list[Loop]:
     return list(innermost_loops(listing(kernel, signature)))
 
 
-def product_loops(dtype: str) -> list[Loop]:
-    """Return those of them that multiply and add."""
-    return [loop for loop in product_code(dtype) if loop.fma]
-
-
 def elementwise_loops(kernel: Any, matrices: int, dtype: str) -> list[Loop]:
     """Return the innermost loops of an element-wise kernel of so many matrices, for a dtype."""
     scalar = from_dtype(np.dtype(dtype))

@@ -13,13 +13,17 @@ import tempfile
 import time
 from typing import NamedTuple
 
+from fastlinear import set_num_threads
 from fastlinear.profile.cases import Case, Data
-from fastlinear.profile.contestants import Kernels
-from fastlinear.profile.timing import fastest
+from fastlinear.profile.contestants import ORDERS, Kernels
+from fastlinear.profile.timing import interleaved
 
 
 class CompileTimes(NamedTuple):
-    """Seconds of a first call with an empty cache, of one with a full cache, of a later call."""
+    """Seconds of a first call with an empty cache, of one with a full cache, of a later call.
+
+    On one thread, the weights in a layer's memory order; of later calls the median.
+    """
 
     cold: float
     load: float
@@ -46,12 +50,13 @@ def first_and_later(case: Case, formulation: str, cache: str) -> tuple[float, fl
 def main() -> None:
     """Print the seconds of the first call and of a later one: what the child process does."""
     formulation, case = sys.argv[1], Case(*json.loads(sys.argv[2]))
-    run = Kernels(formulation).prepare(case, Data(case))
+    set_num_threads(1)
+    run = Kernels(formulation, ORDERS[formulation]).prepare(case, Data(case))
     assert run is not None
     start = time.perf_counter()
     run.call()
     first = time.perf_counter() - start
-    print(json.dumps([first, fastest(run.call, 20)]))
+    print(json.dumps([first, interleaved({formulation: run.call}, 15)[formulation].median]))
 
 
 if __name__ == "__main__":

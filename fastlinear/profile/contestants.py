@@ -20,6 +20,10 @@ LOOPS_WORK = 2**29
 """Multiply-adds above which the plain loops are left out: a call would take more than a second."""
 
 
+ORDERS: dict[str, Order] = {"tiled": "F", "loops": "F", "blas": "C"}
+"""In which memory order each formulation meets the weights: a layer's own, or NumPy's."""
+
+
 class Run(NamedTuple):
     """A call to time, and how to get its results from what it returned."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ from fastlinear.profile.bandwidth import Level, levels
 from fastlinear.profile.cases import Case, Data
 from fastlinear.profile.contestants import Contestant
 from fastlinear.profile.peak import fma_peak
-from fastlinear.profile.timing import Timing, interleaved, warm_up
+from fastlinear.profile.timing import Timing, interleaved, nothing, warm_up
 
 
 class Machine(NamedTuple):
@@ -100,17 +100,22 @@ def measure(
     repeat: int = 7,
     seconds: float = 0.005,
     reference: str = "blas",
+    between: Callable[[], None] = nothing,
 ) -> Iterator[list[Measurement]]:
-    """Yield the measurements of one case after another, contestants taking turns in each."""
+    """Yield the measurements of one case after another, contestants taking turns in each.
+
+    ``between`` is called before each turn, and may raise.
+    """
     for case in cases:
         data = Data(case)
         runs = {c.name: run for c in contestants if (run := c.prepare(case, data)) is not None}
         errors = {}
         for name, run in runs.items():
+            between()
             value = run.results(run.call()).get(case.quantity)
             errors[name] = None if value is None else error(data, np.asarray(value))
         calls = {name: run.call for name, run in runs.items()}
-        timings = interleaved(calls, repeat, seconds, warm_up(threads))
+        timings = interleaved(calls, repeat, seconds, warm_up(threads), between)
         yield [
             Measurement(case, name, timing, errors[name], timings.get(reference))
             for name, timing in timings.items()

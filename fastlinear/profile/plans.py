@@ -15,12 +15,33 @@ from fastlinear.kernels.product import Product
 from fastlinear.profile.cases import Case
 
 
+def is_turned(case: Case) -> bool:
+    """Return whether C^T is computed, because the columns of C lie apart in memory."""
+    task = product_of(case)
+    return bool(task.C.col != np.dtype(case.dtype).itemsize and task.J > 1)
+
+
+def chosen(case: Case) -> tuple[Product, Plan]:
+    """Return the product of a case the way round it is computed, and its plan."""
+    item, task = np.dtype(case.dtype).itemsize, product_of(case)
+    if is_turned(case):
+        task = turned(task)
+    if is_narrow(item, task):
+        task = turned(task)
+    return task, planned(item, task.I, task.J, task.K, task.A, task.B, PLAIN)
+
+
+def is_streamed(case: Case) -> bool:
+    """Return whether a case is one row against streamed lanes, which has a kernel of its own."""
+    task, plan = chosen(case)
+    return bool(task.I == 1 and plan.chunk < sizes.BLOCK)
+
+
 def choices(case: Case) -> Iterator[str]:
     """Yield what is chosen for a sum on one thread, in a layer's memory order, line by line."""
     item = np.dtype(case.dtype).itemsize
-    task = product_of(case)
-    form = "C = A B"
-    if task.C.col != item and task.J > 1:
+    task, form = product_of(case), "C = A B"
+    if is_turned(case):
         task, form = turned(task), "C^T = B^T A^T, whose columns are adjacent in memory"
     yield f"Computed as {form}: {task.I} x {task.J} sums of {task.K} terms."
     if is_narrow(item, task):
@@ -28,8 +49,7 @@ def choices(case: Case) -> Iterator[str]:
             f"Only {task.J} columns: turned round, {sizes.NARROW_ROWS} rows at a time, the result "
             "copied from scratch."
         )
-        task = turned(task)
-    plan = planned(item, task.I, task.J, task.K, task.A, task.B, PLAIN)
+    task, plan = chosen(case)
     lanes = sizes.VECTOR_BYTES // item
     whole = sizes.VECTORS * lanes
     yield (

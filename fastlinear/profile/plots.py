@@ -67,11 +67,13 @@ def roofline(path: Path, found: Sequence[Measurement], machine: Machine, title: 
     axes.grid(which="major", alpha=0.25)
     _plain_numbers(axes)
     quantities = dict.fromkeys(m.case.quantity for m in dots)
-    handles = roofs + [
+    handles = [_heading("bandwidth"), *roofs, _heading("sum")]
+    handles += [
         Line2D([], [], marker=MARKERS[q], color="0.3", linestyle="", label=q) for q in quantities
     ]
     names = dict.fromkeys(m.contestant for m in dots)
-    handles += [Line2D([], [], marker="o", label=n, **marker_style(n)) for n in names]
+    handles += [_heading("computed by")]
+    handles += [Line2D([], [], marker="h", label=n, **marker_style(n)) for n in names]
     figure.legend(handles=handles, loc="outside right upper", frameon=False)
     figure.savefig(path)
 
@@ -96,6 +98,7 @@ def sweep(path: Path, found: Sequence[Measurement], machine: Machine, title: str
                 color=COLOURS.get(contestant, "0.5"),
                 marker="o",
                 markersize=3,
+                clip_on=False,  # the top of the axis is the peak
                 label=contestant,
             )
         axes.set(ylim=(0, peak), title=name, xlabel="N")
@@ -108,6 +111,11 @@ def sweep(path: Path, found: Sequence[Measurement], machine: Machine, title: str
     handles = first.get_lines()
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     figure.savefig(path)
+
+
+def _heading(text: str) -> Line2D:
+    """Return a line of a legend that is nothing but text."""
+    return Line2D([], [], linestyle="", label=f"{text}:")
 
 
 def _figure(title: str) -> tuple[Figure, Axes]:

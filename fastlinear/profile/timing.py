@@ -48,11 +48,21 @@ def fastest(call: Callable[[], Any], tries: int) -> float:
     return min(Timer(call).repeat(tries, 1))
 
 
-def rounds(calls: Calls, seconds: float, warm: float = WARM_UP[1]) -> Iterator[dict[str, float]]:
+def nothing() -> None:
+    """Do nothing."""
+
+
+def rounds(
+    calls: Calls,
+    seconds: float,
+    warm: float = WARM_UP[1],
+    between: Callable[[], None] = nothing,
+) -> Iterator[dict[str, float]]:
     """Yield, round after round without end, the seconds of one call of each contestant.
 
     Each is called often enough to fill ``seconds``, after ``warm`` times as many calls that are not
-    counted; whoever goes first in one round goes last in the next.
+    counted; whoever goes first in one round goes last in the next. ``between`` is called before
+    each turn.
     """
     timers = {name: Timer(call) for name, call in calls.items()}
     counts = {name: _count(timer, seconds) for name, timer in timers.items()}
@@ -60,6 +70,7 @@ def rounds(calls: Calls, seconds: float, warm: float = WARM_UP[1]) -> Iterator[d
     while True:
         taken = {}
         for name in names:
+            between()
             timers[name].timeit(max(1, round(counts[name] * warm)))
             taken[name] = timers[name].timeit(counts[name]) / counts[name]
         yield taken
@@ -67,10 +78,15 @@ def rounds(calls: Calls, seconds: float, warm: float = WARM_UP[1]) -> Iterator[d
 
 
 def interleaved(
-    calls: Calls, repeat: int, seconds: float = 0.005, warm: float = WARM_UP[1]
+    calls: Calls,
+    repeat: int,
+    seconds: float = 0.005,
+    warm: float = WARM_UP[1],
+    between: Callable[[], None] = nothing,
 ) -> dict[str, Timing]:
     """Time contestants in ``repeat`` rounds; see `rounds`."""
-    taken = [t for _, t in zip(range(repeat), rounds(calls, seconds, warm), strict=False)]
+    endless = rounds(calls, seconds, warm, between)
+    taken = [t for _, t in zip(range(repeat), endless, strict=False)]
     return {name: Timing(tuple(t[name] for t in taken)) for name in calls}
 
 
