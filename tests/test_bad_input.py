@@ -92,6 +92,23 @@ def test_backward_before_forward(module):
     assert not any(g.any() for g in module.grads.values())
 
 
+@pytest.mark.parametrize("shape", [12, (3, 4), (2, 2, 3)])
+@pytest.mark.parametrize("of", ["X", "Y"])
+@pytest.mark.parametrize(
+    "module", [fl.Linear(3, 3, activation="tanh"), fl.Tanh(), fl.GELU(), fl.Softmax()], ids=str
+)
+def test_arrays_that_forward_kept_and_their_owner_reshaped(module, of, shape):
+    arrays = {"X": zeros(4, 3)}
+    arrays["Y"] = module.forward(arrays["X"])
+    kept = any(array is arrays[of] for array in module._kept[:2])
+    arrays[of].resize(shape, refcheck=False)
+    if not kept:
+        module.backward(zeros(4, 3))
+        return
+    with pytest.raises(ValueError, match=r"forward kept had shape \(4, 3\)"):
+        module.backward(zeros(4, 3))
+
+
 def test_backward_of_a_network_whose_inner_layer_moved_on():
     """A layer of the middle was run with another batch, or cleared: nothing is half done."""
     net = mlp()

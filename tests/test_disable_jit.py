@@ -19,6 +19,8 @@ from fastlinear.kernels.fma import exact_fma, fma
 from fastlinear.kernels.jit import compiled
 
 ACTIVATIONS = ("relu", "elu", "gelu", "mish", "tanh", "log_sigmoid", "softplus")
+# Whose multiple of 1/ln 2 lies halfway between two integers once it is rounded, but not before.
+TIES = {fl.Tanh: 18.541687079978537, fl.GELU: -4.162773055788489, fl.Sigmoid: -120.26103582715051}
 
 
 def results() -> dict[str, np.ndarray]:
@@ -53,6 +55,10 @@ def results() -> dict[str, np.ndarray]:
         for kernels in (tiled, loops):
             arrays = products(kernels, X, dtype)
             found |= {f"{kernels.__name__} {array.shape} {dtype}": array for array in arrays}
+    for activation, tie in TIES.items():
+        layer = activation()
+        found[f"{layer} {tie}"] = layer.forward(np.array([[tie]]))
+        found[f"{layer}' {tie}"] = layer.backward(np.ones((1, 1)))
     return found
 
 

@@ -285,11 +285,18 @@ class Module(ABC):
             raise RuntimeError(
                 f"{type(self).__name__}.backward needs a forward before it (predict keeps nothing)"
             )
-        X, _, x_shape, y_shape = self._kept
+        X, V, x_shape, y_shape = self._kept
         if dtype != X.dtype:
             raise TypeError(f"dY: expected {X.dtype}, that of the last forward, got {dtype}")
         if shape != y_shape:
             raise ValueError(f"dY: expected shape {y_shape}, that of the last forward, got {shape}")
+        if len(x_shape) == 2:  # then these are the caller's own arrays, not views of them
+            for kept, was in ((X, x_shape), (V, y_shape)):
+                if kept is not None and kept.shape != was:
+                    raise ValueError(
+                        f"backward: an array that forward kept had shape {was} and now has "
+                        f"{kept.shape}; change neither X nor what forward returned until then"
+                    )
         return x_shape
 
     def _kept_arrays(self) -> list[Array | None]:

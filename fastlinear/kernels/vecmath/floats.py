@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import from_dtype, types
 from numba.core.errors import TypingError
 
 from fastlinear.kernels.fma import exact_fma
@@ -146,7 +146,9 @@ def power_of_two(typingctx, n):
 
 
 def _rounded_and_scaled(x: Any, factor: Any, offset: Any, y: Any) -> tuple[Any, Any]:
-    n = np.rint(exact_fma(x, factor, type(x)(0)))
+    real = type(x)
+    shift = real(1.5 * FORMATS[from_dtype(np.dtype(real))].unit) + offset
+    n = exact_fma(x, factor, shift) - shift
     return n, np.ldexp(y, int(n + offset)) if n == n else n
 
 
