@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from fastlinear.profile.cases import STREAMS
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 OURS = "tiled"
 ORDER = ("Y", "dW", "db", "dX", "step", "predict", "activation", "activation step")
+UNFOLDED = ("Y", "dW", "dX")
 OTHERS = ("blas", "numpy", "torch", "jax", "onnxruntime", "copy", "loops")
 
 
@@ -101,8 +103,9 @@ def table(results: dict[str, Any], found: Sequence[Row]) -> Iterator[str]:
     """Yield the lines of the table in Markdown, one section for each dtype and quantity."""
     yield f"Measured on: {machine(results)}."
     yield ""
-    yield f"To reproduce: `{results['machine_info']['command']}`, then"
-    yield "`python benchmarks/report.py FILE --readme README.md` with the JSON file it wrote."
+    command = re.sub(r"(--benchmark-json)[= ]\S+", r"\1=FILE", results["machine_info"]["command"])
+    yield f"To reproduce: `{command}`, then"
+    yield "`python benchmarks/report.py FILE --readme README.md`."
     yield ""
     yield (
         "The last columns: how many times longer the others take (**bold**: they are faster). "
@@ -116,7 +119,8 @@ def table(results: dict[str, Any], found: Sequence[Row]) -> Iterator[str]:
         streams = quantity in STREAMS
         own = ["shape", "time", *(["GB/s", "from"] if streams else ["GFLOP/s", "of peak"])]
         yield ""
-        yield f"**{quantity}, {dtype}**"
+        heading, folded = f"**{quantity}, {dtype}**", quantity not in UNFOLDED
+        yield f"<details><summary>{quantity}, {dtype}</summary>" if folded else heading
         yield ""
         yield f"| {' | '.join([*own, *others])} |"
         yield f"|---{'|--:' * (len(own) + len(others) - 1)}|"
@@ -124,21 +128,24 @@ def table(results: dict[str, Any], found: Sequence[Row]) -> Iterator[str]:
             rate = r.rates[OURS]
             cells = [r.label, duration(r.seconds), f"{rate:.3g}"]
             cells += [origin(r) if streams else f"{rate / r.peak:.0%}"]
-            cells += [ratio(r.ratios.get(name)) for name in others]
+            cells += [ratio(r.ratios.get(name), name) for name in others]
             yield f"| {' | '.join(cells)} |"
         if len(section) > 1:
-            means = [ratio(mean(r.ratios.get(name) for r in section)) for name in others]
+            means = [ratio(mean(r.ratios.get(name) for r in section), name) for name in others]
             yield f"| {' | '.join(['mean', *[''] * (len(own) - 1), *means])} |"
+        if folded:
+            yield ""
+            yield "</details>"
 
 
 def origin(r: Row) -> str:
     return "memory" if r.rotation > 1 else "cache"
 
 
-def ratio(value: float | None) -> str:
+def ratio(value: float | None, name: str) -> str:
     if value is None:
         return ""
-    return f"**{value:.2f}**" if value < 1 else f"{value:.2f}"
+    return f"**{value:.2f}**" if value < 1 and name != "copy" else f"{value:.2f}"
 
 
 def mean(values: Iterable[float | None]) -> float | None:

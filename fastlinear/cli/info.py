@@ -42,7 +42,7 @@ def facts() -> Iterator[tuple[str, str]]:
     layer = parallel.threading_layer()
     yield "threading layer", layer  # known since get_num_threads started the threads
     yield "cache folder", str(cache_folder() or "none: compiled code is kept in memory only")
-    for pool in threadpool_info():
+    for pool in sorted(threadpool_info(), key=lambda pool: str(pool["filepath"])):
         if pool["user_api"] == "blas":
             threads = pool["num_threads"]
             yield (

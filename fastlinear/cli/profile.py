@@ -333,7 +333,7 @@ def cells(m: Measurement, machine: Machine) -> list[str]:
     return [
         *("", ""),
         time_text(m.seconds),
-        f"{row['spread']:.0%}",
+        f"{row['spread']:.1%}",
         f"{row['gflops']:.1f} GF/s" if computes else f"{row['gbytes_per_second']:.1f} GB/s",
         f"{row['share_of_fma_peak']:.0%}" if m.case.flops else "",
         f"{row['share_of_bandwidth']:.0%}",
