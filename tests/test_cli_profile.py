@@ -67,7 +67,7 @@ def test_a_table_for_each_quantity(tmp_path):
         for name in ("tiled", "loops", "blas")
     }
     assert all(r["error_in_bounds"] <= 1 for r in rows if r["error_in_bounds"] is not None)
-    assert sum(r["error_in_bounds"] is not None for r in rows) == 4 * 2 * 3
+    assert sum(r["error_in_bounds"] is not None for r in rows) == 6 * 2 * 3
     with files["csv"].open(newline="") as file:
         table = list(csv.DictReader(file))
     assert [float(r["seconds"]) for r in table] == [r["seconds"] for r in rows]

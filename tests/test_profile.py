@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import time
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -156,7 +157,7 @@ def test_the_environment_limits_every_pool():
 def test_error_is_measured_in_units_of_the_bound(quantity, dtype):
     case = Case(quantity, 60, 9, 50, dtype)
     data = Data(case)
-    A, B = accuracy._operands(data)
+    A, B, _ = accuracy._operands(data)
     terms = A.shape[1]
     exact = (A.astype(np.longdouble) @ B.astype(np.longdouble)).astype(dtype)
     unit = accuracy.gamma(terms, np.dtype(dtype)) * (np.abs(A) @ np.abs(B))
@@ -172,9 +173,23 @@ def test_gamma_counts_the_roundings_of_blocks():
         assert accuracy.gamma(terms, np.dtype("float32")) == k * u / (1 - k * u)
 
 
-def test_no_error_for_other_quantities():
-    case = Case("step", 2, 3, 4)
-    assert accuracy.error(Data(case), np.zeros((2, 4), np.float32)) is None
+@pytest.mark.parametrize(
+    ("quantity", "activation"),
+    [*product(("step", "predict", "activation"), ("relu", "gelu", "tanh", "silu")), ("step", None)],
+)
+def test_error_of_a_layer_and_of_an_activation(quantity, activation):
+    case = Case(quantity, 60, 9, 50, activation=activation)
+    data = Data(case)
+    ours = OURS[0].prepare(case, data)
+    A = np.array(ours.results(ours.call())[case.result])
+    assert 0 <= accuracy.error(data, A) <= 1
+    A[np.abs(A) > 0.1] *= 1 + 1e-4
+    assert accuracy.error(data, A) > 1
+
+
+def test_no_error_where_there_is_nothing_wider():
+    case = Case("step", 2, 3, 4, "float64", "relu")
+    assert accuracy.error(Data(case), np.zeros((2, 4))) is None
 
 
 # ---- roofs ---------------------------------------------------------------------------------------

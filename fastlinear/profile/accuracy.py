@@ -1,4 +1,4 @@
-"""How exact a sum is, in units of the bound that is proven for the documented order."""
+"""How exact a result is, in units of the bound that is proven for the documented order."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ from typing import Any
 import numpy as np
 
 from fastlinear.kernels.sizes import BLOCK
+from fastlinear.layers.activation import ElementWise, resolve
 from fastlinear.profile.cases import Array, Data
 
 SAMPLE = 48
 """Rows and columns of a result that are computed anew: all of a small one."""
+
+
+H_ULP = 4
+"""Units in the last place that every h is exact to: see the docstrings of `kernels.vecmath`."""
 
 
 def gamma(terms: int, dtype: np.dtype[Any]) -> float:
@@ -24,35 +29,56 @@ def gamma(terms: int, dtype: np.dtype[Any]) -> float:
 
 
 def error(data: Data, result: Array) -> float | None:
-    """Return max |computed - exact| / (gamma_k |A| |B|) over a sample of C = A B.
+    """Return max |computed - exact| / bound over a sample of the result; step and predict give A.
 
-    Exact is what a wider dtype gives: float64 for float32, long double for float64. None for other
-    quantities than sums, and where there is no wider dtype.
+    The bound of a sum C = A B is gamma_k |A| |B|. That of an activation is H_ULP, and where a
+    product comes before it, the product's times the largest |h'| as well. Exact is what a wider
+    dtype gives: float64 for float32, long double for float64. None where there is no wider dtype,
+    or no h for it.
     """
-    operands = _operands(data)
+    case = data.case
     wide: Any = np.dtype(np.float64 if result.dtype == np.float32 else np.longdouble)
-    if operands is None or np.finfo(wide).eps >= np.finfo(result.dtype).eps:
+    h = resolve(case.activation)
+    if np.finfo(wide).eps >= np.finfo(result.dtype).eps or (h and wide != np.float64):
         return None
-    A, B = operands
-    C = result.reshape(A.shape[0], B.shape[1])
+    C = result.reshape(-1, result.shape[-1])
     rng = np.random.default_rng(0)
-    i = rng.permutation(C.shape[0])[:SAMPLE]
-    j = rng.permutation(C.shape[1])[:SAMPLE]
-    a, b = A[i].astype(wide), B[:, j].astype(wide)
-    difference = np.abs(C[np.ix_(i, j)].astype(wide) - a @ b)
-    bound = gamma(A.shape[1], result.dtype) * (np.abs(a) @ np.abs(b))
+    i, j = (rng.permutation(size)[:SAMPLE] for size in C.shape)
+    if case.elementwise:
+        exact, bound = data.Z[np.ix_(i, j)].astype(wide), np.zeros((), wide)
+    else:
+        A, B, bias = _operands(data)
+        a, b, c = A[i].astype(wide), B[:, j].astype(wide), bias[j].astype(wide)
+        exact = a @ b + c
+        bound = gamma(A.shape[1], result.dtype) * (np.abs(a) @ np.abs(b) + np.abs(c))
+    if h:
+        steepest = np.abs(_derivative(h)).max()
+        exact = h.predict(exact)
+        spacing = np.spacing(np.abs(exact).astype(result.dtype)).astype(wide)
+        bound = steepest * bound + H_ULP * spacing
+    difference = np.abs(C[np.ix_(i, j)].astype(wide) - exact)
     return float(np.max(difference / np.where(bound > 0, bound, 1), initial=0))
 
 
-def _operands(data: Data) -> tuple[Array, Array] | None:
-    """Return A and B of the case's product, as in the table of `fastlinear.kernels.product`."""
-    quantity = data.case.quantity
-    if quantity == "Y":
-        return data.X, data.W.T
-    if quantity == "dW":
-        return data.dY.T, data.X
-    if quantity == "dX":
-        return data.dY, data.W
-    if quantity == "db":
-        return np.ones((1, data.case.S), data.dY.dtype), data.dY
-    return None
+def _derivative(h: ElementWise) -> Array:
+    """Return h' on a grid that holds its extrema."""
+    x = np.linspace(-20, 20, 40001)[None]
+    h.forward(x)
+    derivative = h.backward(np.ones_like(x))
+    assert derivative is not None
+    return derivative
+
+
+def _operands(data: Data) -> tuple[Array, Array, Array]:
+    """Return A, B and the bias of the case's product, see `fastlinear.kernels.product`."""
+    case = data.case
+    if case.quantity == "dW":
+        A, B = data.dY.T, data.X
+    elif case.quantity == "dX":
+        A, B = data.dY, data.W
+    elif case.quantity == "db":
+        A, B = np.ones((1, case.S), data.dY.dtype), data.dY
+    else:
+        A, B = data.X, data.W.T
+    biased = case.quantity in ("step", "predict")
+    return A, B, data.b if biased else np.zeros(B.shape[1], B.dtype)

@@ -50,6 +50,11 @@ class Case(NamedTuple):
         return self.quantity.startswith("activation")
 
     @property
+    def result(self) -> str:
+        """Name of the result whose error is measured."""
+        return self.quantity if self.quantity in (*PRODUCTS, "db") else "Y"
+
+    @property
     def flops(self) -> int:
         """Floating-point operations of the sums, a multiply-add counting as two."""
         S, M, N = self.S, self.M, self.N

@@ -112,7 +112,7 @@ def measure(
         errors = {}
         for name, run in runs.items():
             between()
-            value = run.results(run.call()).get(case.quantity)
+            value = run.results(run.call()).get(case.result)
             errors[name] = None if value is None else error(data, np.asarray(value))
         calls = {name: run.call for name, run in runs.items()}
         timings = interleaved(calls, repeat, seconds, warm_up(threads), between)
