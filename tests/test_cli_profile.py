@@ -131,6 +131,15 @@ def test_a_peer_that_is_missing_is_named(monkeypatch):
     assert "dX, float32" in out
 
 
+@pytest.fixture
+def _interruptible():
+    """Ctrl-C as in a terminal: whoever runs the tests in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
 def test_ctrl_c_waits_for_the_end_of_a_turn():
     before, rounds = signal.getsignal(signal.SIGINT), []
 
@@ -146,6 +155,7 @@ def test_ctrl_c_waits_for_the_end_of_a_turn():
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.mark.usefixtures("_interruptible")
 def test_the_second_ctrl_c_waits_for_nothing():
     with postponed() as check:
         signal.raise_signal(signal.SIGINT)
@@ -153,6 +163,15 @@ def test_the_second_ctrl_c_waits_for_nothing():
             signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             check()
+
+
+@pytest.mark.usefixtures("_interruptible")
+def test_an_ignored_ctrl_c_stays_ignored():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with postponed() as check:
+        signal.raise_signal(signal.SIGINT)
+        check()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
 def test_a_peer_takes_part_and_states_its_version(monkeypatch):
