@@ -20,12 +20,11 @@ from pathlib import Path
 from statistics import geometric_mean
 from typing import Any, NamedTuple
 
-from fastlinear.profile.cases import STREAMS
+from fastlinear.profile.cases import PRODUCTS, STREAMS
 
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 OURS = "tiled"
 ORDER = ("Y", "dW", "db", "dX", "step", "predict", "activation", "activation step")
-UNFOLDED = ("Y", "dW", "dX")
 OTHERS = ("blas", "numpy", "torch", "jax", "onnxruntime", "copy", "loops")
 
 
@@ -119,7 +118,7 @@ def table(results: dict[str, Any], found: Sequence[Row]) -> Iterator[str]:
         streams = quantity in STREAMS
         own = ["shape", "time", *(["GB/s", "from"] if streams else ["GFLOP/s", "of peak"])]
         yield ""
-        heading, folded = f"**{quantity}, {dtype}**", quantity not in UNFOLDED
+        heading, folded = f"**{quantity}, {dtype}**", quantity not in PRODUCTS
         yield f"<details><summary>{quantity}, {dtype}</summary>" if folded else heading
         yield ""
         yield f"| {' | '.join([*own, *others])} |"

@@ -125,13 +125,14 @@ def print_code(console: Console, case: Any, asm: bool) -> None:
     from fastlinear.profile import assembly
     from fastlinear.profile.plans import is_streamed
 
-    kernel = "one row against streamed lanes" if is_streamed(case) else "the product"
+    streamed = is_streamed(case)
+    kernel = "one row against streamed lanes" if streamed else "the product"
     heading(console, f"The machine code of the loops over the terms, for {kernel}")
     if not assembly.READABLE:
         console.print("can be read for x86-64 only")
         return
     with console.status("compiling for the listing"):
-        code = assembly.streamed_code if is_streamed(case) else assembly.product_code
+        code = assembly.streamed_code if streamed else assembly.product_code
         loops = [loop for loop in code(case.dtype) if loop.fma]
     loops.sort(key=lambda loop: (max(loop.fma), loop.sums), reverse=True)
     table = Table()

@@ -18,16 +18,24 @@ def one_of(option: str, value: str, choices: Iterable[str]) -> str:
     return value
 
 
+def whole_numbers(value: str) -> tuple[int, ...]:
+    """Return "64,64" as (64, 64), and () where there is anything but positive whole numbers."""
+    parts = value.split(",")
+    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        return ()
+    return tuple(int(part) for part in parts)
+
+
 def layer_sizes(option: str, value: str) -> tuple[int, ...]:
     """Return "64,64" as (64, 64), and "none" as ()."""
     if value == "none":
         return ()
-    parts = value.split(",")
-    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+    sizes = whole_numbers(value)
+    if not sizes:
         raise CommandError(
             f"{option}: expected positive whole numbers such as 64,64 or 'none', got '{value}'"
         )
-    return tuple(int(part) for part in parts)
+    return sizes
 
 
 def output_file(option: str, value: str | None, suffixes: tuple[str, ...]) -> Path | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fastlinear.cli.errors import CommandError
-from fastlinear.cli.options import layer_sizes, one_of, output_file, use_threads, writing
+from fastlinear.cli.options import (
+    layer_sizes,
+    one_of,
+    output_file,
+    use_threads,
+    whole_numbers,
+    writing,
+)
 from fastlinear.profile.cases import DTYPES as DTYPES  # `explain` takes it from here
 from fastlinear.profile.cases import Case, Shape
 
@@ -31,6 +37,9 @@ SHAPES: tuple[Shape, ...] = (
     (512, 512, 512),
 )
 """A sample, a small batch of small layers, an input layer, sizes no tile divides, and a square."""
+
+BATCH = 128
+"""Samples, unless --batch says otherwise."""
 
 SWEEP = (16, 32, 64, 128, 256, 384, 512, 768, 1024)
 PEERS = ("torch", "jax")
@@ -70,7 +79,7 @@ def profile(
     model: Annotated[str | None, option("Measure the layers of a network.", "FILE")] = None,
     layers: Annotated[str | None, option("The same for sizes such as 784,256,10.")] = None,
     batch: Annotated[
-        int | None, option("Samples, with --model or --layers [default: 128].", min=1)
+        int | None, option(f"Samples, with --model or --layers [default: {BATCH}].", min=1)
     ] = None,
     activation: Annotated[str, option("In activation and step.")] = "relu",
     peers: Annotated[str | None, option("Add libraries, if installed.", ",".join(PEERS))] = None,
@@ -110,7 +119,7 @@ def profile(
     }
     if batch is not None and model is None and layers is None:
         raise CommandError("--batch goes with --model or --layers")
-    shapes = chosen_shapes(shape, model, layers, 128 if batch is None else batch)
+    shapes = chosen_shapes(shape, model, layers, batch or BATCH)
     if sweep is not None and (shape or model or layers):
         raise CommandError("--sweep has shapes of its own: expected no --shape, --model, --layers")
 
@@ -174,13 +183,12 @@ def chosen_shapes(
 
 def parse_shape(text: str) -> Shape:
     """Return "64,784,128" as a tuple."""
-    match = re.fullmatch(r"\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*", text, re.ASCII)
-    S, M, N = map(int, match.groups()) if match else (0, 0, 0)
-    if min(S, M, N) == 0:
+    sizes = whole_numbers(text)
+    if len(sizes) != 3:
         raise CommandError(
             f"--shape: expected S,M,N, positive whole numbers such as 64,784,128, got '{text}'"
         )
-    return S, M, N
+    return sizes[0], sizes[1], sizes[2]
 
 
 def model_sizes(path: str) -> list[tuple[int, int]]:

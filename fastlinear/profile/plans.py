@@ -21,11 +21,15 @@ def is_turned(case: Case) -> bool:
     return bool(task.C.col != np.dtype(case.dtype).itemsize and task.J > 1)
 
 
+def oriented(case: Case) -> Product:
+    """Return the product of a case with adjacent columns."""
+    task = product_of(case)
+    return turned(task) if is_turned(case) else task
+
+
 def chosen(case: Case) -> tuple[Product, Plan]:
     """Return the product of a case the way round it is computed, and its plan."""
-    item, task = np.dtype(case.dtype).itemsize, product_of(case)
-    if is_turned(case):
-        task = turned(task)
+    item, task = np.dtype(case.dtype).itemsize, oriented(case)
     if is_narrow(item, task):
         task = turned(task)
     return task, planned(item, task.I, task.J, task.K, task.A, task.B, PLAIN)
@@ -40,9 +44,9 @@ def is_streamed(case: Case) -> bool:
 def choices(case: Case) -> Iterator[str]:
     """Yield what is chosen for a sum on one thread, in a layer's memory order, line by line."""
     item = np.dtype(case.dtype).itemsize
-    task, form = product_of(case), "C = A B"
+    task, form = oriented(case), "C = A B"
     if is_turned(case):
-        task, form = turned(task), "C^T = B^T A^T, whose columns are adjacent in memory"
+        form = "C^T = B^T A^T, whose columns are adjacent in memory"
     yield f"Computed as {form}: {task.I} x {task.J} sums of {task.K} terms."
     if is_narrow(item, task):
         yield (

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from fastlinear.kernels.fma import fma
-from fastlinear.kernels.vecmath.exponential import LIFT, LOWER, at_most, decay
+from fastlinear.kernels.vecmath.exponential import (
+    LIFT,
+    LN2,
+    LN2_REST,
+    LOG2_E,
+    LOWER,
+    at_most,
+    decay,
+)
 from fastlinear.kernels.vecmath.floats import (
     constant,
     copysign,
@@ -78,11 +86,6 @@ MILLS_N = polynomial(
     ),
 )
 
-# 1 / (2 ln 2), and 2 ln 2 as a sum of two floats.
-HALF_LOG2_E = constant(float32=0.7213475, float64=0.7213475204444817)
-TWICE_LN2 = constant(float32=1.3862944, float64=1.3862943611198906)
-TWICE_LN2_REST = constant(float32=-3.8093084e-09, float64=4.638093627692599e-17)
-
 # (e^(-u/2) - 1) / u on [-0.694, 0.694]: error relative to e^(-u/2) 2^-28.9 and 2^-58.0
 # (benchmarks/minimax.py).
 HALF_EXPM1 = polynomial(
@@ -123,9 +126,9 @@ def damped_quotient(y, D, a):
     a^2 = u + 2 n ln 2 with |u| <= ln 2, to twice the precision: e^-u/2 = 1 + u Q(u), and 2^n goes
     to the denominator, lowered so that the quotient is a normal number until it is scaled back.
     """
-    square = a * a
-    n, D = rounded_and_scaled(square, HALF_LOG2_E(a), -LIFT(a), D)
-    u = fma(-n, TWICE_LN2(a), square) + fma(-n, TWICE_LN2_REST(a), fma(a, a, -square))
+    square, two = a * a, type(a)(2)
+    n, D = rounded_and_scaled(square, LOG2_E(a) / two, -LIFT(a), D)
+    u = fma(-n, two * LN2(a), square) + fma(-n, two * LN2_REST(a), fma(a, a, -square))
     return fma(y * u, HALF_EXPM1(u), y) / D * LOWER(y)
 
 
