@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from fastlinear.kernels import loops
 from fastlinear.kernels.jit import compiled
-from fastlinear.kernels.memory import MATRIX, call, itemsize, matrix_type, moved, row_of, view
+from fastlinear.kernels.lent import Lent
+from fastlinear.kernels.memory import MATRIX, call, itemsize, moved, row_of, view
 from fastlinear.kernels.shared import native_address
 from fastlinear.kernels.sizes import SHARED_ELEMENTS, VECTOR_BYTES
 from fastlinear.kernels.threads import thread_count
@@ -137,15 +138,15 @@ def run(h: Any, X: NDArray[Any], Y: NDArray[Any], p: Any, q: Any) -> None:
 @cache
 def map_entry(dtype: np.dtype[Any]) -> Callable[..., None]:
     """Return `run_map` for a dtype; see `StridedKernel.entry`."""
-    matrix, scalar = matrix_type(dtype), from_dtype(dtype)
-    return run_map.entry(types.intp, matrix, matrix, scalar, scalar)
+    scalar = from_dtype(dtype)
+    return run_map.entry(types.intp, *[Lent(dtype, 2)] * 2, scalar, scalar)
 
 
 @cache
 def hadamard_entry(dtype: np.dtype[Any]) -> Callable[..., None]:
     """Return `run_hadamard` for a dtype; see `StridedKernel.entry`."""
-    matrices, scalar = [matrix_type(dtype)] * 3, from_dtype(dtype)
-    return run_hadamard.entry(types.intp, *matrices, scalar, scalar)
+    scalar = from_dtype(dtype)
+    return run_hadamard.entry(types.intp, *[Lent(dtype, 2)] * 3, scalar, scalar)
 
 
 @compiled(parallel=True, any_layout=True)

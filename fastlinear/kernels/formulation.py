@@ -117,13 +117,29 @@ class Passes:
     db: Array | None
     act: BoundPair | None
 
-    def forward(self, X: Array, V: Array | None, A: Array) -> None:
-        """A = h(X W^T + b); what `backward` needs beyond A goes to V, if given."""
-        self.kernels.forward(X, self.W, self.b, self.act, V, A)
+    def forward(self, X: Array, V: Array | None, A: Array) -> bool:
+        """A = h(X W^T + b); what `backward` needs beyond A goes to V, if given.
 
-    def backward(self, dA: Array, V: Array | None, X: Array, dX: Array | None) -> None:
-        """dW, db and dX of dA; V is what `forward` kept: A if ``act.from_output``, else its V."""
-        self.kernels.backward(dA, V, self.act, X, self.W, dX, self.dW, self.db)
+        Returns whether the matrix X has the layer's dtype and M columns; does nothing otherwise.
+        """
+        fits = X.dtype == self.W.dtype and X.shape[1] == self.W.shape[1]
+        if fits:
+            self.kernels.forward(X, self.W, self.b, self.act, V, A)
+        return fits
+
+    def backward(self, dA: Array, V: Array | None, X: Array, dX: Array | None) -> bool:
+        """dW, db and dX of dA; V is what `forward` kept: A if ``act.from_output``, else its V.
+
+        Returns whether dtypes and shapes go together; does nothing otherwise.
+        """
+        N, M = self.W.shape
+        dtypes = {a.dtype for a in (dA, V, X, self.W) if a is not None}
+        outputs, inputs = (len(X), N), (len(X), M)
+        fits = len(dtypes) == 1 and (dA.shape, X.shape) == (outputs, inputs)
+        fits = fits and (V is None or V.shape == outputs) and (dX is None or dX.shape == inputs)
+        if fits:
+            self.kernels.backward(dA, V, self.act, X, self.W, dX, self.dW, self.db)
+        return fits
 
 
 class Loops(Formulation):
@@ -244,26 +260,26 @@ class TiledPasses(Passes):
         )
 
     @cached_property
-    def run_forward(self) -> Callable[..., None]:
+    def run_forward(self) -> Callable[..., bool]:
         """The compiled forward pass."""
         return passes.forward_entry(self.W.dtype)
 
     @cached_property
-    def run_backward(self) -> Callable[..., None]:
+    def run_backward(self) -> Callable[..., bool]:
         """The compiled backward pass."""
         return passes.backward_entry(self.W.dtype)
 
-    def forward(self, X: Array, V: Array | None, A: Array) -> None:
-        """A = h(X W^T + b), and h'(Z) to V, if given."""
-        self.run_forward(X, self.nothing if V is None else V, A, self.held)
+    def forward(self, X: Array, V: Array | None, A: Array) -> bool:
+        """A = h(X W^T + b), and h'(Z) to V, if given; whether X fits, as `Passes.forward`."""
+        return self.run_forward(X, self.nothing if V is None else V, A, self.held)
 
-    def backward(self, dA: Array, V: Array | None, X: Array, dX: Array | None) -> None:
-        """dW, db and dX of dA, with dZ = dA o h'(Z) formed where it is read."""
-        if V is None:
-            V = self.nothing
-        else:
-            dA = elementwise.rows(dA)
-        self.run_backward(dA, V, X, self.nothing if dX is None else dX, self.held)
+    def backward(self, dA: Array, V: Array | None, X: Array, dX: Array | None) -> bool:
+        """dW, db and dX of dA, with dZ = dA o h'(Z) formed where it is read; see `Passes`."""
+        others = self.nothing if V is None else V, X, self.nothing if dX is None else dX, self.held
+        if self.run_backward(dA, *others):
+            return True
+        # Where dZ is to be formed, dA's columns must be adjacent.
+        return dA.ndim == 2 and self.run_backward(elementwise.rows(dA), *others)
 
 
 class Interpreted(Loops):

@@ -15,12 +15,12 @@ from numba import prange, types
 from numba.extending import intrinsic
 
 from fastlinear.kernels.jit import compiled
+from fastlinear.kernels.lent import Lent
 from fastlinear.kernels.memory import (
     MATRIX,
     Matrix,
     address_of,
     alive,
-    matrix_type,
     transposed,
     view,
 )
@@ -55,8 +55,8 @@ class Layer(NamedTuple):
 WORDS = len(Layer._fields) + 3 * (len(Matrix._fields) - 1)
 """Elements of the int64 array that holds a Layer."""
 
-HELD = types.int64[:]
-"""The Numba type of that array."""
+HELD = np.dtype(np.int64)
+"""Its dtype."""
 
 
 @compiled(any_layout=True)
@@ -74,21 +74,28 @@ def hold(W, b, dW, db, h, h_prime, hadamard, p, q, held):
 
 @compiled(parallel=True, any_layout=True)
 def forward(X, V, A, held):
-    """A = h(X W^T + b), and V = h'(X W^T + b) unless V has no elements."""
+    """A = h(X W^T + b), and V = h'(X W^T + b) unless V has no elements.
+
+    Returns whether X has M columns; nothing is done otherwise.
+    """
     one = X.dtype.type(1)
     layer = load_layer(one, address_of(held))
+    if X.shape[1] != layer.M:
+        return False
     threads = threads_for(X.size * layer.N)
     if threads == 1:
         forward_share(one, X, V, A, layer, 0, 1)
     else:
         for t in prange(threads):
             forward_share(one, X, V, A, load_layer(one, address_of(held)), t, threads)
+    return True
 
 
 @cache
-def forward_entry(dtype: np.dtype[Any]) -> Callable[..., None]:
+def forward_entry(dtype: np.dtype[Any]) -> Callable[..., bool]:
     """Return `forward` for a dtype; see `StridedKernel.entry`."""
-    return forward.entry(*[matrix_type(dtype)] * 3, HELD)
+    entry: Callable[..., bool] = forward.entry(*[Lent(dtype, 2)] * 3, Lent(HELD, 1))
+    return entry
 
 
 @compiled(internal=True)
@@ -104,26 +111,47 @@ def forward_share(one, X, V, A, layer, t, threads):
 def backward(dA, V, X, dX, held):
     """dZ = dA o h'(V), then dW, db and dX from dZ, each formed where it is read.
 
-    dX is skipped where it has no elements, dW and db where they had none for `hold`.
+    dX is skipped where it has no elements, dW and db where they had none for `hold`. Returns
+    whether the shapes go together, and dA's columns are adjacent where dZ is to be formed; nothing
+    is done otherwise.
     """
+    one = dA.dtype.type(1)
+    layer = load_layer(one, address_of(held))
+    if not fit(dA, V, X, dX, layer):
+        return False
     ones = np.empty(1, dA.dtype)  # np.ones would be a parallel loop of its own
-    ones[0] = 1
-    layer = load_layer(ones[0], address_of(held))
+    ones[0] = one
     products = dX.size > 0 or layer.dW.data != 0
     threads = threads_for(dA.size * (layer.M if products else 1))
     if threads == 1:
         backward_share(ones, dA, V, X, dX, layer, 0, 1)
     else:
         for t in prange(threads):
-            layer_t = load_layer(ones[0], address_of(held))
+            layer_t = load_layer(one, address_of(held))
             backward_share(ones, dA, V, X, dX, layer_t, t, threads)
     alive(ones)
+    return True
 
 
 @cache
-def backward_entry(dtype: np.dtype[Any]) -> Callable[..., None]:
+def backward_entry(dtype: np.dtype[Any]) -> Callable[..., bool]:
     """Return `backward` for a dtype; see `StridedKernel.entry`."""
-    return backward.entry(*[matrix_type(dtype)] * 4, HELD)
+    entry: Callable[..., bool] = backward.entry(*[Lent(dtype, 2)] * 4, Lent(HELD, 1))
+    return entry
+
+
+@compiled(internal=True)
+def fit(dA, V, X, dX, layer):
+    """Return whether `backward` can take these arrays."""
+    S, M = X.shape
+    adjacent = dA.strides[1] == dA.itemsize or layer.N == 1
+    formed = V.size == 0 or (V.shape == dA.shape and adjacent)
+    return (
+        dA.shape == (S, layer.N)
+        and M == layer.M
+        and formed
+        and (dX.size == 0 or dX.shape == X.shape)
+    )
 
 
 @compiled(internal=True)

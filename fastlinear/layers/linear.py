@@ -142,8 +142,11 @@ class Linear(Module):
         TypeError, ValueError
             Where a dtype or shape differs or ``out`` overlaps. Nothing has been written then.
         """
-        rows = checks.matrix(X, self.dtype, self.in_features)
-        A, result = self._results(X, rows, out)
+        if out is None and type(X) is np.ndarray and X.ndim == 2:  # the fast path
+            rows, A = X, np.empty((len(X), self.out_features), self.dtype)
+            result = A
+        else:
+            rows, A, result = self._checked(X, out)
         activation = self._activation
         Z = kept = None
         if activation is not None:
@@ -151,15 +154,20 @@ class Linear(Module):
                 kept = result
             else:
                 Z = kept = np.empty(result.shape, self.dtype)
-        (self._held or self._passes()).forward(rows, Z, result)
+        if not (self._held or self._passes()).forward(rows, Z, result):
+            checks.matrix(X, self.dtype, self.in_features)  # raises, and says what differs
         self._kept = (rows, kept, X.shape, A.shape)
         return A if out is None else checks.deliver(A, out)
 
     def predict(self, X: Array, out: Array | None = None) -> Array:
         """Return the same bits as `forward`, keeping nothing. Parameters as there."""
-        rows = checks.matrix(X, self.dtype, self.in_features)
-        A, result = self._results(X, rows, out)
-        (self._held or self._passes()).forward(rows, None, result)
+        if out is None and type(X) is np.ndarray and X.ndim == 2:
+            rows, A = X, np.empty((len(X), self.out_features), self.dtype)
+            result = A
+        else:
+            rows, A, result = self._checked(X, out)
+        if not (self._held or self._passes()).forward(rows, None, result):
+            checks.matrix(X, self.dtype, self.in_features)  # raises, and says what differs
         return A if out is None else checks.deliver(A, out)
 
     def backward(
@@ -190,6 +198,11 @@ class Linear(Module):
         TypeError, ValueError
             Where a dtype or shape differs or ``out`` overlaps. Nothing has been written then.
         """
+        if out is None and not accumulate and type(dY) is np.ndarray and self._kept is not None:
+            X, V, x_shape, _ = self._kept
+            dX = np.empty(x_shape, self.dtype) if input_grad else None
+            if (self._held or self._passes()).backward(dY, V, X, dX):
+                return dX  # nearly always
         checks.wanted(input_grad, out)
         dY = checks.array("dY", dY, self.dtype)
         x_shape = self._check_backward(dY.shape, dY.dtype)
@@ -244,14 +257,12 @@ class Linear(Module):
     def _arrays(self) -> list[Array]:
         return [*self._params.values(), *self._grads.values()]
 
-    def _results(self, X: Array, rows: Array, out: Array | None) -> tuple[Array, Array]:
-        """Return the array for A, one row of N for each row of M, as it is and as rows."""
-        if out is None and rows is X:  # nearly always: this is part of what one sample takes
-            A = np.empty((len(rows), self.out_features), self.dtype)
-            return A, A
+    def _checked(self, X: Array, out: Array | None) -> tuple[Array, Array, Array]:
+        """Return X as rows of M, and the array for A, as it is and as rows of N."""
+        rows = checks.matrix(X, self.dtype, self.in_features)
         shape = (*X.shape[:-1], self.out_features)
         A = checks.output(out, shape, self.dtype, (X, *self._arrays()))
-        return A, checks.as_rows(A)
+        return rows, A, checks.as_rows(A)
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
