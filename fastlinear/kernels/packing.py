@@ -23,8 +23,8 @@ from fastlinear.kernels.tile import (
 )
 
 GATHERED_BYTES, GATHERED_TERMS = sizes.GATHERED_BYTES, sizes.GATHERED_TERMS
-GROUP_BYTES, STREAM_ROWS = sizes.GROUP_BYTES, sizes.STREAM_ROWS
-SHORT_BYTES = sizes.SHORT_BYTES
+GROUP_BYTES, NEAR_BYTES = sizes.GROUP_BYTES, sizes.NEAR_BYTES
+SHORT_BYTES, STREAM_ROWS = sizes.SHORT_BYTES, sizes.STREAM_ROWS
 VECTORS, VECTOR_BYTES = sizes.VECTORS, sizes.VECTOR_BYTES
 TRANSPOSED_VECTOR_BYTES = sizes.TRANSPOSED_VECTOR_BYTES
 
@@ -103,9 +103,9 @@ def form_strip(one, n, K, J, dA, V, T, fused):
 
 
 @compiled
-def are_rows_brought(item, I, A):
-    """Return whether A's rows come to scratch because their terms lie too far apart."""
-    return A.row == item and A.col > GROUP_BYTES and I > STREAM_ROWS
+def are_rows_brought(item, I, K, A):
+    """Return whether A's rows come to scratch because their K terms lie too far apart."""
+    return A.row == item and A.col > GROUP_BYTES and K * A.col > NEAR_BYTES and I > STREAM_ROWS
 
 
 @compiled(internal=True)

@@ -82,7 +82,7 @@ def forward(X, V, A, held):
     layer = load_layer(one, address_of(held))
     if X.shape[1] != layer.M:
         return False
-    threads = threads_for(X.size * layer.N)
+    threads = threads_for(X.shape[0], layer.N, layer.M)
     if threads == 1:
         forward_share(one, X, V, A, layer, 0, 1)
     else:
@@ -122,7 +122,7 @@ def backward(dA, V, X, dX, held):
     ones = np.empty(1, dA.dtype)  # np.ones would be a parallel loop of its own
     ones[0] = one
     products = dX.size > 0 or layer.dW.data != 0
-    threads = threads_for(dA.size * (layer.M if products else 1))
+    threads = threads_for(layer.N, layer.M if products else 1, X.shape[0])
     if threads == 1:
         backward_share(ones, dA, V, X, dX, layer, 0, 1)
     else:

@@ -64,7 +64,7 @@ def planned(item, I, J, K, A, B, formed):
     if abreast:  # from end to end, as memory lies, unless A's row must be formed in scratch
         block = ABREAST * BLOCK if formed == FORM_A else K
     span = STREAM_BYTES // I // STRIP_BYTES * STRIP_BYTES if streamed else STRIP_BYTES
-    bring_a = formed == FORM_A or are_rows_brought(item, I, A)
+    bring_a = formed == FORM_A or are_rows_brought(item, I, K, A)
     rows, columns = I, span // item
     if bring_a:
         rows = min(I, (ROWS_OF_A_BYTES if K > GATHERED_TERMS else GROUP_BYTES) // item)

@@ -11,9 +11,9 @@ from fastlinear.kernels.threads import thread_count
 
 
 @compiled(internal=True)
-def threads_for(work):
-    """Return how many threads to use for that many multiply-adds."""
-    return max(1, min(thread_count(), work // SHARE_WORK))
+def threads_for(I, J, K):
+    """Return how many threads to use for a product: by its multiply-adds, and the reading of B."""
+    return max(1, min(thread_count(), (I + COPY_ROWS) * J * K // SHARE_WORK))
 
 
 @compiled(internal=True)
