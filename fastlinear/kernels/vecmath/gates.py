@@ -107,8 +107,8 @@ def gelu(x):
     real = type(x)
     a = at_most(abs(x), FARTHEST(x))
     aN, _, D = mills(a)
-    y = damped_quotient(aN, D, a)  # a Phi(-a)
-    return select(x < real(0), real(-0.0), x) - y
+    y = damped_quotient(aN, D, a)  # a Phi(-a) / LOWER
+    return fma(-LOWER(x), y, at_least(x, real(-0.0)))
 
 
 @inlined
@@ -117,7 +117,8 @@ def gelu_prime(x):
     real = type(x)
     a = at_most(abs(x), FARTHEST(x))
     _, N, D = mills(a)
-    y = damped_quotient(fma(real(-INVERSE_ROOT_2_PI) * a, D, N), D, a)  # Phi(-a) - a phi(a)
+    y = damped_quotient(fma(real(-INVERSE_ROOT_2_PI) * a, D, N), D, a) * LOWER(x)
+    # y = Phi(-a) - a phi(a)
     return select(x < real(0), y, real(1) - y)
 
 

@@ -8,7 +8,6 @@ from fastlinear.kernels.vecmath.exponential import (
     LN2,
     LN2_REST,
     LOG2_E,
-    LOWER,
     at_most,
     decay,
 )
@@ -121,15 +120,15 @@ def mills(a):
 
 @inlined
 def damped_quotient(y, D, a):
-    """Return y e^(-a^2/2) / D for 0 <= a <= FARTHEST and D from 1 to 2^20, rounded once at its end.
+    """Return y e^(-a^2/2) / D over LOWER, for 0 <= a <= FARTHEST and D from 1 to 2^20.
 
     a^2 = u + 2 n ln 2 with |u| <= ln 2, to twice the precision: e^-u/2 = 1 + u Q(u), and 2^n goes
-    to the denominator, lowered so that the quotient is a normal number until it is scaled back.
+    to the denominator, lowered so that the quotient is a normal number until LOWER scales it back.
     """
     square, two = a * a, type(a)(2)
     n, D = rounded_and_scaled(square, LOG2_E(a) / two, -LIFT(a), D)
     u = fma(-n, two * LN2(a), square) + fma(-n, two * LN2_REST(a), fma(a, a, -square))
-    return fma(y * u, HALF_EXPM1(u), y) / D * LOWER(y)
+    return fma(y * u, HALF_EXPM1(u), y) / D
 
 
 @inlined
