@@ -33,11 +33,14 @@ from fastlinear.kernels.reductions import softmax_rows
 from fastlinear.kernels.shared import shared
 from fastlinear.kernels.tile import (
     add,
+    collect,
     load,
     load_operand,
     narrowed,
     rank_update,
+    room,
     row_shape,
+    spread,
     store,
     with_rows,
     zeros,
@@ -53,37 +56,30 @@ ROW_BYTES = sizes.NETWORK_ROW_BYTES
 
 
 @compiled(internal=True)
-def row_affine(one, N, M, x, x_step, W, bias, y):
-    """y_n = sum_m x_m W_nm + b_n, equation (2) for one sample, where W lies in memory as M x N.
-
-    Nothing is copied or allocated. ``x`` and ``y`` are addresses, y's elements are adjacent;
-    ``bias`` is the address of N elements or 0.
-    """
-    walk(one, 1, N, M, Matrix(x, 0, x_step), W, bias, Matrix(y, 0, itemsize(one)))
-
-
-@compiled(internal=True)
 def affine(one, S, N, M, X, W, bias, Y):
-    """Y = X W^T + b, equation (2), where W lies in memory as M x N; Y's columns are adjacent."""
-    walk(one, S, N, M, X, W, bias, Y)
+    """Y = X W^T + b, equation (2), where W lies in memory as M x N; Y's columns are adjacent.
+
+    Nothing is copied or allocated. ``bias`` is the address of N elements or 0.
+    """
+    walk(one, N, W, bias, Y, panel, (S, M, X))
 
 
 @compiled(internal=True, inline=True)
-def walk(one, S, N, M, X, W, bias, Y):
+def walk(one, N, W, bias, Y, compute, rest):
     """Go along the columns: whole tiles, then narrowed ones, masked at the end."""
     shape = row_shape(one, VECTORS, VECTOR_BYTES, False, False)
     span, item = tile_width(shape), itemsize(one)
     left, half = N, span // 2
     while left >= span:
-        panel(shape, span, S, M, X, W, bias, Y)
+        compute(shape, span, W, bias, Y, rest)
         W, bias, Y = moved(W, span, 0), at(bias, span * item), moved(Y, 0, span)
         left -= span
     while left * 4 > span:
-        panel(narrowed(shape, 1), left, S, M, X, W, bias, Y)
+        compute(narrowed(shape, 1), left, W, bias, Y, rest)
         W, bias, Y = moved(W, half, 0), at(bias, half * item), moved(Y, 0, half)
         left -= half
     if left > 0:
-        panel(narrowed(shape, 2), left, S, M, X, W, bias, Y)
+        compute(narrowed(shape, 2), left, W, bias, Y, rest)
 
 
 @compiled(internal=True, inline=True)
@@ -93,32 +89,33 @@ def at(address, offset):
 
 
 @compiled(internal=True, inline=True)
-def panel(shape, left, S, M, X, W, bias, Y):
+def panel(shape, left, W, bias, Y, rest):
     """Compute the ``left`` columns of one tile, a few rows at a time."""
+    S, M, X = rest
     s = 0
     while s < S:
-        Xs, Ys = moved(X, s, 0), moved(Y, s, 0)
+        Xs, y = moved(X, s, 0), Y.data + s * Y.row
         if S - s >= TALL:
-            rows_product(with_rows(shape, TALL), left, M, Xs, W, bias, Ys)
+            store(tile_sum(with_rows(shape, TALL), left, M, Xs, W, bias), y, Y.row, left)
             s += TALL
         elif S - s >= LOW:
-            rows_product(with_rows(shape, LOW), left, M, Xs, W, bias, Ys)
+            store(tile_sum(with_rows(shape, LOW), left, M, Xs, W, bias), y, Y.row, left)
             s += LOW
         else:
-            rows_product(with_rows(shape, ONE), left, M, Xs, W, bias, Ys)
+            store(tile_sum(with_rows(shape, ONE), left, M, Xs, W, bias), y, Y.row, left)
             s += ONE
 
 
 @compiled(internal=True, inline=True)
-def rows_product(shape, left, M, X, W, bias, Y):
-    """Sum one tile; all its blocks are added in registers."""
+def tile_sum(shape, left, M, X, W, bias):
+    """Return a tile of X W^T + b; all its blocks are added in registers."""
     total = block_sum(shape, left, min(BLOCK, M), X, W)
     for m in range(BLOCK, M, BLOCK):
         terms = min(BLOCK, M - m)
         total = add(total, block_sum(shape, left, terms, moved(X, 0, m), moved(W, 0, m)))
     if bias != 0:
         total = add(total, load(with_rows(shape, 1), bias, 0, left))
-    store(total, Y.data, Y.row, left)
+    return total
 
 
 @compiled(internal=True, inline=True)
@@ -132,9 +129,6 @@ def block_sum(shape, left, terms, X, W):
     return block
 
 
-row_affine_address = shared(
-    row_affine, lambda scalar: (scalar, *[types.intp] * 4, MATRIX, types.intp, types.intp)
-)
 affine_address = shared(
     affine, lambda scalar: (scalar, *[types.intp] * 3, MATRIX, MATRIX, types.intp, MATRIX)
 )
@@ -150,13 +144,43 @@ def linear(one, rows, layer, X, Y):
         T = Matrix(borrow_bytes(nbytes), item, N * item)
         copy(one, N, M, W, T)
         W = T
-    bias = layer.b.at.data if layer.b.columns > 0 else 0
-    if rows == 1:
-        call(row_affine_address(one), (one, N, M, X.data, X.col, W, bias, Y.data))
-    else:
-        call(affine_address(one), (one, rows, N, M, X, W, bias, Y))
+    call(affine_address(one), (one, rows, N, M, X, W, bias_of(layer), Y))
     if nbytes > 0:
         return_bytes(W.data, nbytes)
+
+
+@compiled(internal=True, inline=True)
+def bias_of(layer):
+    """Return the address of a layer's bias, or 0."""
+    return layer.b.at.data if layer.b.columns > 0 else 0
+
+
+@cache
+def row_map(h: Any) -> Any:
+    """Return the function Y = h(X W^T + b) of one sample, where W lies in memory as M x N.
+
+    It becomes part of its caller, and h is applied in registers: (17, 64, 64, 6) with ReLU takes
+    0.193 us, and 0.207 with a product called by address and h in a loop of its own. ``h`` may be
+    None, for the product alone.
+    """
+
+    @compiled(internal=True, inline=True)
+    def compute(shape, left, W, bias, Y, rest):
+        M, X, p, q = rest
+        total = tile_sum(shape, left, M, X, W, bias)
+        if h is not None:
+            z, y = spread(total), room(shape)
+            for c in range(tile_width(shape)):
+                y[c] = h(z[c], p, q)
+            total = collect(shape, y)
+        store(total, Y.data, Y.row, left)
+
+    @compiled(internal=True, inline=True)
+    def row(one, layer, X, Y):
+        N, M, W = layer.W
+        walk(one, N, W, bias_of(layer), Y, compute, (M, X, layer.p, layer.q))
+
+    return row
 
 
 # ---- stages ----------------------------------------------------------------------------------
@@ -169,9 +193,13 @@ def map_stage(h: Any) -> Any:
     Z takes what h is applied to: apart from Y, because LLVM would make conditional stores of a loop
     in place, and the next layer would wait for them.
     """
+    row = row_map(h)
 
     @compiled(internal=True, inline=True)
     def stage(one, rows, columns, layer, X, Z, Y):
+        if is_row(one, rows, layer):
+            row(one, layer, X, Y)
+            return
         if layer.W.rows > 0:
             linear(one, rows, layer, X, Z)
         else:
@@ -186,11 +214,23 @@ def map_stage(h: Any) -> Any:
 
 
 @compiled(internal=True, inline=True)
+def is_row(one, rows, layer):
+    """Return whether `row_map` serves: one sample, and a weight as layers hold it."""
+    return rows == 1 and layer.W.rows > 0 and layer.W.at.row == itemsize(one)
+
+
+row_linear = row_map(None)
+
+
+@compiled(internal=True, inline=True)
 def linear_stage(one, rows, columns, layer, X, Z, Y):
     """Y = X W^T + b, equation (2)."""
     if layer.W.rows == 0:
         raise ValueError("params: expected a weight for a Linear layer, got none")
-    linear(one, rows, layer, X, Y)
+    if is_row(one, rows, layer):
+        row_linear(one, layer, X, Y)
+    else:
+        linear(one, rows, layer, X, Y)
 
 
 @compiled(internal=True, inline=True)
@@ -323,4 +363,4 @@ def rows_at_once(rows, pitch):
 @compiled
 def prepare(one):
     """Compile or load the shared kernels for a dtype, which a cached caller can't do by itself."""
-    return row_affine_address(one) + affine_address(one)
+    return affine_address(one)

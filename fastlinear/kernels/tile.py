@@ -14,6 +14,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
 from fastlinear.kernels.vectors import (
@@ -345,6 +346,53 @@ def row(typingctx, tile, r):
         return value
 
     return result(tile, r), codegen
+
+
+@intrinsic
+def spread(typingctx, tile):
+    """Return a pointer to the elements of a tile, row by row, for a loop over them.
+
+    With bounds that are constants the loop is unrolled, and nothing of it touches memory.
+    """
+    pointer = types.CPointer(tile.dtype)
+
+    def codegen(context, builder, signature, args):
+        memory = _room(context, builder, tile)
+        builder.store(args[0], memory)
+        return builder.bitcast(memory, context.get_value_type(pointer))
+
+    return pointer(tile), codegen
+
+
+@intrinsic
+def room(typingctx, shape):
+    """Return a pointer to memory for the elements of a tile, for `collect`."""
+    tile = shape.tile
+    pointer = types.CPointer(tile.dtype)
+
+    def codegen(context, builder, signature, args):
+        return builder.bitcast(_room(context, builder, tile), context.get_value_type(pointer))
+
+    return pointer(shape), codegen
+
+
+@intrinsic
+def collect(typingctx, shape, pointer):
+    """Return the tile whose elements lie at a pointer."""
+    tile = shape.tile
+
+    def codegen(context, builder, signature, args):
+        kind = context.get_value_type(tile)
+        return builder.load(builder.bitcast(args[1], kind.as_pointer()))
+
+    return tile(shape, pointer), codegen
+
+
+def _room(context: Any, builder: Any, tile: Any) -> Any:
+    """Return stack memory for a tile, as long as the function runs."""
+    memory = cgutils.alloca_once(builder, context.get_value_type(tile))
+    memory.align = tile.itemsize * tile.lanes
+    return memory
 
 
 def _empty(context: Any, builder: Any, signature: Any, args: Any) -> Any:
