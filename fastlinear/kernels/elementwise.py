@@ -132,43 +132,76 @@ def run(h: Any, X: NDArray[Any], Y: NDArray[Any], p: Any, q: Any) -> None:
     if config.DISABLE_JIT:
         loops.activation_forward(h, X, p, q, Y)
     else:
-        map_entry(X.dtype)(map_address(h, X.dtype), rows(X), Y, p, q)
+        map_matrix(map_address(h, X.dtype), X, Y, p, q)
+
+
+def map_matrix(kernel: int, X: NDArray[Any], Y: NDArray[Any], p: Any, q: Any) -> None:
+    """Run a map kernel; X may have any strides, Y's columns are adjacent."""
+    run = map_entry(X.dtype)
+    if not run(kernel, X, Y, p, q):
+        run(kernel, rows(X), Y, p, q)
+
+
+def hadamard_matrix(
+    kernel: int, dY: NDArray[Any], V: NDArray[Any], dX: NDArray[Any], p: Any, q: Any
+) -> None:
+    """Run a Hadamard kernel; dY and V may have any strides, dX's columns are adjacent."""
+    run = hadamard_entry(V.dtype)
+    if not run(kernel, dY, V, dX, p, q):
+        run(kernel, rows(dY), rows(V), dX, p, q)
 
 
 @cache
-def map_entry(dtype: np.dtype[Any]) -> Callable[..., None]:
+def map_entry(dtype: np.dtype[Any]) -> Callable[..., bool]:
     """Return `run_map` for a dtype; see `StridedKernel.entry`."""
     scalar = from_dtype(dtype)
-    return run_map.entry(types.intp, *[Lent(dtype, 2)] * 2, scalar, scalar)
+    entry: Callable[..., bool] = run_map.entry(types.intp, *[Lent(dtype, 2)] * 2, scalar, scalar)
+    return entry
 
 
 @cache
-def hadamard_entry(dtype: np.dtype[Any]) -> Callable[..., None]:
+def hadamard_entry(dtype: np.dtype[Any]) -> Callable[..., bool]:
     """Return `run_hadamard` for a dtype; see `StridedKernel.entry`."""
-    scalar = from_dtype(dtype)
-    return run_hadamard.entry(types.intp, *[Lent(dtype, 2)] * 3, scalar, scalar)
+    matrices, scalar = [Lent(dtype, 2)] * 3, from_dtype(dtype)
+    entry: Callable[..., bool] = run_hadamard.entry(types.intp, *matrices, scalar, scalar)
+    return entry
 
 
 @compiled(parallel=True, any_layout=True)
 def run_map(kernel, X, Y, p, q):
-    """Run a map kernel over whole matrices whose columns are adjacent, in parallel over shares."""
+    """Run a map kernel over whole matrices, in parallel over shares.
+
+    Returns whether X's columns are adjacent; nothing is done otherwise.
+    """
+    if not adjacent(X):
+        return False
     shares = shares_for(X.size)
     if shares == 1:
         map_share(kernel, X, Y, p, q, 0, 1)
     else:
         for t in prange(shares):
             map_share(kernel, X, Y, p, q, t, shares)
+    return True
 
 
 @compiled(parallel=True, any_layout=True)
 def run_hadamard(kernel, dY, V, dX, p, q):
-    """Run a Hadamard kernel over whole matrices whose columns are adjacent, as `run_map` does."""
+    """Run a Hadamard kernel over whole matrices, as `run_map` does."""
+    if not (adjacent(dY) and adjacent(V)):
+        return False
     shares = shares_for(V.size)
     if shares == 1:
         hadamard_share(kernel, dY, V, dX, p, q, 0, 1)
     else:
         for t in prange(shares):
             hadamard_share(kernel, dY, V, dX, p, q, t, shares)
+    return True
+
+
+@compiled(internal=True)
+def adjacent(A):
+    """Return whether a matrix's columns are adjacent."""
+    return A.strides[1] == A.itemsize or A.shape[1] == 1
 
 
 @compiled(internal=True)

@@ -196,15 +196,13 @@ class Tiled(Formulation):
     def activation_forward(self, act: BoundPair, X: Array, Y: Array) -> None:
         """Y_sm = h(X_sm), equation (16)."""
         bound = bind(act, X.dtype)
-        run = elementwise.map_entry(X.dtype)
-        run(bound.h, elementwise.rows(X), Y, bound.p, bound.q)
+        elementwise.map_matrix(bound.h, X, Y, bound.p, bound.q)
 
     def activation_backward(self, act: BoundPair, dY: Array, V: Array, dX: Array) -> None:
         """dX_sm = dY_sm h'(V_sm), equation (18)."""
         bound = bind(act, V.dtype)
         kernel = elementwise.hadamard_address(derivative(act), V.dtype)
-        run = elementwise.hadamard_entry(V.dtype)
-        run(kernel, elementwise.rows(dY), elementwise.rows(V), dX, bound.p, bound.q)
+        elementwise.hadamard_matrix(kernel, dY, V, dX, bound.p, bound.q)
 
     def forward(
         self, X: Array, W: Array, b: Array | None, act: BoundPair | None, V: Array | None, A: Array

@@ -14,6 +14,7 @@ import numpy as np
 from numba import prange, types
 from numba.extending import intrinsic
 
+from fastlinear.kernels.elementwise import adjacent
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.lent import Lent
 from fastlinear.kernels.memory import (
@@ -144,8 +145,7 @@ def backward_entry(dtype: np.dtype[Any]) -> Callable[..., bool]:
 def fit(dA, V, X, dX, layer):
     """Return whether `backward` can take these arrays."""
     S, M = X.shape
-    adjacent = dA.strides[1] == dA.itemsize or layer.N == 1
-    formed = V.size == 0 or (V.shape == dA.shape and adjacent)
+    formed = V.size == 0 or (V.shape == dA.shape and adjacent(dA))
     return (
         dA.shape == (S, layer.N)
         and M == layer.M
