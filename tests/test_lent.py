@@ -103,3 +103,12 @@ def test_a_batch_of_more_axes_has_its_shape_back():
     dX = layer.backward(np.ones((2, 3, 5), F32))
     flat = layer.forward(X.reshape(6, 4))
     assert np.array_equal(dX.reshape(6, 4), layer.backward(np.ones_like(flat)))
+
+
+@pytest.mark.filterwarnings("ignore:Setting the dtype:DeprecationWarning")
+def test_what_forward_kept_may_not_change_its_dtype():
+    layer = fl.Linear(4, 4, activation="relu", rng=0)
+    A = layer.forward(np.ones((3, 4), F32))
+    A.dtype = np.int32
+    with pytest.raises(RuntimeError, match="an array that forward kept has changed"):
+        layer.backward(np.ones((3, 4), F32))

@@ -40,8 +40,7 @@ GROUP_BYTES = 512
 
 NEAR_BYTES = 32 * 1024
 """Terms that all lie within so many bytes are read where they are: no two of them crowd a set of
-the L1 cache. Brought, dW of (37, 211, 53) into Fortran order took 10.8 us, and takes
-10.2."""
+the L1 cache. Brought, dW of (37, 211, 53) into Fortran order took 10.8 us, and takes 10.2."""
 
 GATHERED_TERMS = 64
 """Terms of these rows that are brought, as they lie, before they are transposed: 36 KiB. Up to so

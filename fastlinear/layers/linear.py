@@ -155,7 +155,7 @@ class Linear(Module):
             else:
                 Z = kept = np.empty(result.shape, self.dtype)
         if not (self._held or self._passes()).forward(rows, Z, result):
-            checks.matrix(X, self.dtype, self.in_features)  # raises, and says what differs
+            raise self._mismatch(X)
         self._kept = (rows, kept, X.shape, A.shape)
         return A if out is None else checks.deliver(A, out)
 
@@ -167,7 +167,7 @@ class Linear(Module):
         else:
             rows, A, result = self._checked(X, out)
         if not (self._held or self._passes()).forward(rows, None, result):
-            checks.matrix(X, self.dtype, self.in_features)  # raises, and says what differs
+            raise self._mismatch(X)
         return A if out is None else checks.deliver(A, out)
 
     def backward(
@@ -218,7 +218,10 @@ class Linear(Module):
             dW = np.empty_like(self._dW)
             db = None if self._db is None else np.empty_like(self._db)
             passes = self._kernels.hold(self._W, self._b, dW, db, self._activation)
-        passes.backward(checks.as_rows(dY), V, X, None if dX is None else checks.as_rows(dX))
+        if not passes.backward(
+            checks.as_rows(dY), V, X, None if dX is None else checks.as_rows(dX)
+        ):
+            raise RuntimeError("backward: the dtype of an array that forward kept has changed")
         if accumulate:
             updates.add(updates.flat(self._dW), updates.flat(dW))
             if db is not None and self._db is not None:
@@ -263,6 +266,11 @@ class Linear(Module):
         shape = (*X.shape[:-1], self.out_features)
         A = checks.output(out, shape, self.dtype, (X, *self._arrays()))
         return rows, A, checks.as_rows(A)
+
+    def _mismatch(self, X: Array) -> TypeError:
+        """Raise what is wrong with an X that the passes refused, or return that it is its dtype."""
+        checks.matrix(X, self.dtype, self.in_features)
+        return TypeError(f"X: expected {self.dtype!r}, got {X.dtype!r}")
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
