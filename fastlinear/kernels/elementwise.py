@@ -155,16 +155,14 @@ def hadamard_matrix(
 def map_entry(dtype: np.dtype[Any]) -> Callable[..., bool]:
     """Return `run_map` for a dtype; see `StridedKernel.entry`."""
     scalar = from_dtype(dtype)
-    entry: Callable[..., bool] = run_map.entry(types.intp, *[Lent(dtype, 2)] * 2, scalar, scalar)
-    return entry
+    return run_map.entry(types.intp, *[Lent(dtype, 2)] * 2, scalar, scalar)
 
 
 @cache
 def hadamard_entry(dtype: np.dtype[Any]) -> Callable[..., bool]:
     """Return `run_hadamard` for a dtype; see `StridedKernel.entry`."""
-    matrices, scalar = [Lent(dtype, 2)] * 3, from_dtype(dtype)
-    entry: Callable[..., bool] = run_hadamard.entry(types.intp, *matrices, scalar, scalar)
-    return entry
+    scalar = from_dtype(dtype)
+    return run_hadamard.entry(types.intp, *[Lent(dtype, 2)] * 3, scalar, scalar)
 
 
 @compiled(parallel=True, any_layout=True)
@@ -173,7 +171,7 @@ def run_map(kernel, X, Y, p, q):
 
     Returns whether X's columns are adjacent; nothing is done otherwise.
     """
-    if not adjacent(X):
+    if not columns_adjacent(X):
         return False
     shares = shares_for(X.size)
     if shares == 1:
@@ -187,7 +185,7 @@ def run_map(kernel, X, Y, p, q):
 @compiled(parallel=True, any_layout=True)
 def run_hadamard(kernel, dY, V, dX, p, q):
     """Run a Hadamard kernel over whole matrices, as `run_map` does."""
-    if not (adjacent(dY) and adjacent(V)):
+    if not (columns_adjacent(dY) and columns_adjacent(V)):
         return False
     shares = shares_for(V.size)
     if shares == 1:
@@ -199,7 +197,7 @@ def run_hadamard(kernel, dY, V, dX, p, q):
 
 
 @compiled(internal=True)
-def adjacent(A):
+def columns_adjacent(A):
     """Return whether a matrix's columns are adjacent."""
     return A.strides[1] == A.itemsize or A.shape[1] == 1
 

@@ -7,11 +7,10 @@ end with `alive`.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 from llvmlite import ir
-from numba import carray, from_dtype, types
+from numba import carray, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -28,11 +27,6 @@ class Matrix(NamedTuple):
 
 MATRIX = types.NamedUniTuple(types.intp, 3, Matrix)
 """The Numba type of a Matrix."""
-
-
-def matrix_type(dtype: np.dtype[Any]) -> types.Array:
-    """Return the Numba type of a 2-D array of any layout."""
-    return from_dtype(dtype)[:, :]
 
 
 @compiled

@@ -5,8 +5,9 @@ stages compute is fixed when they are chained; weights, widths and the parameter
 with each call, so that other weights compile nothing.
 
 The function is serial and keeps nothing, so any number of threads may run it at once. Between the
-layers, results rest on the stack. The product itself is called by address; only the loops over h
-become part of the caller. Rows are summed in the documented order, hence the bits of `predict`.
+layers, results rest on the stack. The product of one sample and the loops over h become part of the
+caller; that of several samples is called by address. Rows are summed in the documented order, hence
+the bits of `predict`.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import numpy as np
 from numba import prange, types
 from numba.extending import intrinsic
 
-from fastlinear.kernels.elementwise import adjacent
+from fastlinear.kernels.elementwise import columns_adjacent
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.lent import Lent
 from fastlinear.kernels.memory import (
@@ -95,8 +95,7 @@ def forward(X, V, A, held):
 @cache
 def forward_entry(dtype: np.dtype[Any]) -> Callable[..., bool]:
     """Return `forward` for a dtype; see `StridedKernel.entry`."""
-    entry: Callable[..., bool] = forward.entry(*[Lent(dtype, 2)] * 3, Lent(HELD, 1))
-    return entry
+    return forward.entry(*[Lent(dtype, 2)] * 3, Lent(HELD, 1))
 
 
 @compiled(internal=True)
@@ -137,15 +136,14 @@ def backward(dA, V, X, dX, held):
 @cache
 def backward_entry(dtype: np.dtype[Any]) -> Callable[..., bool]:
     """Return `backward` for a dtype; see `StridedKernel.entry`."""
-    entry: Callable[..., bool] = backward.entry(*[Lent(dtype, 2)] * 4, Lent(HELD, 1))
-    return entry
+    return backward.entry(*[Lent(dtype, 2)] * 4, Lent(HELD, 1))
 
 
 @compiled(internal=True)
 def fit(dA, V, X, dX, layer):
     """Return whether `backward` can take these arrays."""
     S, M = X.shape
-    formed = V.size == 0 or (V.shape == dA.shape and adjacent(dA))
+    formed = V.size == 0 or (V.shape == dA.shape and columns_adjacent(dA))
     return (
         dA.shape == (S, layer.N)
         and M == layer.M

@@ -1,7 +1,8 @@
 """What layers check before any kernel runs: every message names what was expected and what came.
 
 Nothing is cast silently and nothing is written before its checks have passed. The first lines of
-`array` and `matrix` are the fast path of every call; all that explains a mistake comes after them.
+`array` and `matrix` are the fast path of their callers; all that explains a mistake comes after
+them. `Linear` comes here only where its own fast path does not serve.
 """
 
 from __future__ import annotations

@@ -142,7 +142,9 @@ class Linear(Module):
         TypeError, ValueError
             Where a dtype or shape differs or ``out`` overlaps. Nothing has been written then.
         """
-        if out is None and type(X) is np.ndarray and X.ndim == 2:  # the fast path
+        if out is None and type(X) is np.ndarray and X.ndim == 2:
+            # The fast path, here and in `predict`: in a function of its own it took 0.05 us more.
+            # dtype and length of the rows are looked at by the passes.
             rows, A = X, np.empty((len(X), self.out_features), self.dtype)
             result = A
         else:
@@ -199,10 +201,12 @@ class Linear(Module):
             Where a dtype or shape differs or ``out`` overlaps. Nothing has been written then.
         """
         if out is None and not accumulate and type(dY) is np.ndarray and self._kept is not None:
+            # The fast path. The passes refuse more axes than two as they do other shapes: looking
+            # for them here as well took 0.05 us.
             X, V, x_shape, _ = self._kept
             dX = np.empty(x_shape, self.dtype) if input_grad else None
             if (self._held or self._passes()).backward(dY, V, X, dX):
-                return dX  # nearly always
+                return dX
         checks.wanted(input_grad, out)
         dY = checks.array("dY", dY, self.dtype)
         x_shape = self._check_backward(dY.shape, dY.dtype)
