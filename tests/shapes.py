@@ -24,7 +24,7 @@ def shapes(dtype: type) -> list[tuple[int, int, int]]:
     width = tile_width(dtype)
     strip = sizes.STRIP_BYTES // np.dtype(dtype).itemsize
     height, block = sizes.ROWS[0], sizes.BLOCK
-    awkward = [(s, 19, 21) for s in around(height) + around(sizes.STREAM_ROWS)]
+    awkward = [(s, 19, 21) for s in around(height) + around(sizes.STREAM_ROWS) + around(96)]
     awkward += [(5, m, 9) for m in around(block) + around(width) + around(16)]
     awkward += [(3, 18, n) for n in around(width) + around(strip) + around(width // 4)]
     awkward += [(23, m, 11) for m in around(width)] + [(s, 7, 5) for s in around(block)]

@@ -14,6 +14,7 @@ from fastlinear.kernels import sizes
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import MATRIX, Matrix, call, moved
 from fastlinear.kernels.packing import fused_type
+from fastlinear.kernels.shared import shared
 from fastlinear.kernels.tile import (
     add,
     fetch,
@@ -22,6 +23,7 @@ from fastlinear.kernels.tile import (
     load_operand,
     narrowed,
     rank_update,
+    row_shape,
     steps,
     store,
     width,
@@ -29,8 +31,8 @@ from fastlinear.kernels.tile import (
     zeros,
 )
 
-BLOCK = sizes.BLOCK
-TALL, LOW, ONE = sizes.ROWS
+BLOCK, (TALL, LOW, ONE) = sizes.BLOCK, sizes.ROWS
+VECTORS, VECTOR_BYTES = sizes.VECTORS, sizes.VECTOR_BYTES
 
 
 class Block(NamedTuple):
@@ -43,6 +45,8 @@ class Block(NamedTuple):
     B: Matrix
     panel: int
     """Bytes from one tile's columns of B to the next one's."""
+    chunk: int
+    """Terms that one pass over the strip takes."""
     C: Matrix
     V: Matrix
 
@@ -63,18 +67,18 @@ class End(NamedTuple):
 def block_types(scalar: Any) -> tuple[Any, ...]:
     """Return the types of a dtype's 1, a Block, the partial sums, an End and a Fused."""
     size = types.intp
-    block = types.NamedTuple((size, size, size, MATRIX, MATRIX, size, MATRIX, MATRIX), Block)
+    block = types.NamedTuple((size, size, size, MATRIX, MATRIX, size, size, MATRIX, MATRIX), Block)
     end = types.NamedTuple((types.boolean, size, size, types.boolean), End)
     return scalar, block, MATRIX, end, fused_type(scalar)
 
 
-@compiled(internal=True)
-def block_product(shape, one, block, P, chunk, end, fused):
+@compiled(internal=True, inline=True)
+def block_product(shape, one, block, P, end, fused):
     """Compute one block: chunks of the sum (3rd loop), down the rows (2nd).
 
     Between chunks the partial sums rest in P.
     """
-    I, J, K, A, B, panel, C, V = block
+    I, J, K, A, B, panel, chunk, C, V = block
     for k in range(0, max(K, 1), chunk):
         Bk = moved(B, k, 0)
         finish = k + chunk >= K
@@ -97,6 +101,15 @@ def block_product(shape, one, block, P, chunk, end, fused):
             if finish:
                 activate(one, rows, J, Pi, Ci, moved(V, i, 0), end, fused)
             i += rows
+
+
+@compiled(internal=True)
+def adjacent_product(one, block, P, end, fused):
+    """Compute one block where lanes are adjacent in memory."""
+    block_product(row_shape(one, VECTORS, VECTOR_BYTES, False, False), one, block, P, end, fused)
+
+
+adjacent_address = shared(adjacent_product, block_types)
 
 
 @compiled(internal=True)

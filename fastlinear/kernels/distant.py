@@ -42,14 +42,14 @@ TRANSPOSED_VECTOR_BYTES = sizes.TRANSPOSED_VECTOR_BYTES
 @compiled(internal=True)
 def distant_product(one, block, P, end, fused):
     """Compute a block, or all blocks of a sum that go abreast, for a strip of C."""
-    I, J, K, A, B, _, C, V = block
+    I, J, K, A, B, _, chunk, C, V = block
     if K > BLOCK:
         row_abreast(one, J, K, A, B, C, P if end.h != 0 else C, end)
         activate(one, 1, J, P, C, V, end, fused)
     else:
         shape = row_shape(one, 2, TRANSPOSED_VECTOR_BYTES, False, True)
-        strip = Block(I, J, K, A, B, width(shape) * B.col, C, V)
-        block_product(shape, one, strip, P, BLOCK, end, fused)
+        strip = Block(I, J, K, A, B, width(shape) * B.col, chunk, C, V)
+        block_product(shape, one, strip, P, end, fused)
 
 
 distant_address = shared(distant_product, block_types, lazy=True)

@@ -22,6 +22,7 @@ from fastlinear.kernels.tile import (
     width,
 )
 
+APART_BYTES, COPIED_TERMS = sizes.APART_BYTES, sizes.COPIED_TERMS
 GATHERED_BYTES, GATHERED_TERMS = sizes.GATHERED_BYTES, sizes.GATHERED_TERMS
 GROUP_BYTES, NEAR_BYTES = sizes.GROUP_BYTES, sizes.NEAR_BYTES
 SHORT_BYTES, STREAM_ROWS = sizes.SHORT_BYTES, sizes.STREAM_ROWS
@@ -60,20 +61,23 @@ def copy_strip(shape, item, K, J, B, T, n):
     n is a multiple of the shape's width, or at least J.
     """
     step = width(shape)
-    j = 0
-    while j < J:
-        Bj = moved(B, 0, j)
-        t = T + (j // n * K * n + j % n) * item
-        left = J - j
-        if left >= step:
-            copy_panel(shape, item, K, Bj, t, n * item, step)
-            j += step
-        elif left * 4 > step:
-            copy_panel(narrowed(shape, 1), item, K, Bj, t, n * item, left)
-            j += step // 2
-        else:
-            copy_panel(narrowed(shape, 2), item, K, Bj, t, n * item, left)
-            j += left
+    group = COPIED_TERMS if steps(shape) == 1 else max(K, 1)  # transposing reads along the terms
+    for k in range(0, K, group):
+        terms = min(group, K - k)
+        j = 0
+        while j < J:
+            Bj = moved(B, k, j)
+            t = T + (j // n * K * n + k * n + j % n) * item
+            left = J - j
+            if left >= step:
+                copy_panel(shape, item, terms, Bj, t, n * item, step)
+                j += step
+            elif left * 4 > step:
+                copy_panel(narrowed(shape, 1), item, terms, Bj, t, n * item, left)
+                j += step // 2
+            else:
+                copy_panel(narrowed(shape, 2), item, terms, Bj, t, n * item, left)
+                j += left
 
 
 @compiled(internal=True)
@@ -105,7 +109,7 @@ def form_strip(one, n, K, J, dA, V, T, fused):
 @compiled
 def are_rows_brought(item, I, K, A):
     """Return whether A's rows come to scratch because their K terms lie too far apart."""
-    return A.row == item and A.col > GROUP_BYTES and K * A.col > NEAR_BYTES and I > STREAM_ROWS
+    return A.row == item and A.col > APART_BYTES and K * A.col > NEAR_BYTES and I > STREAM_ROWS
 
 
 @compiled(internal=True)

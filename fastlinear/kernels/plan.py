@@ -14,10 +14,12 @@ from fastlinear.kernels.packing import FORM_A, FORM_B, are_rows_brought
 ABREAST, BLOCK, (_, LOW, _) = sizes.ABREAST, sizes.BLOCK, sizes.ROWS
 FETCHED_BYTES = sizes.FETCHED_BYTES
 GATHERED_TERMS, GROUP_BYTES = sizes.GATHERED_TERMS, sizes.GROUP_BYTES
+IN_PLACE_ROWS, PANEL_BYTES = sizes.IN_PLACE_ROWS, sizes.VECTORS * sizes.VECTOR_BYTES
 RESIDENT_BYTES, ROWS_OF_A_BYTES = sizes.RESIDENT_BYTES, sizes.ROWS_OF_A_BYTES
 STREAM_BYTES, STREAM_ROWS = sizes.STREAM_BYTES, sizes.STREAM_ROWS
 STREAM_STEPS, STRIP_BYTES = sizes.STREAM_STEPS, sizes.STRIP_BYTES
-STRIPS_OF_ROWS, TRANSPOSED_ROWS = sizes.STRIPS_OF_ROWS, sizes.TRANSPOSED_ROWS
+STRIP_AREA, STRIPS_OF_ROWS = sizes.STRIP_AREA, sizes.STRIPS_OF_ROWS
+TRANSPOSED_ROWS = sizes.TRANSPOSED_ROWS
 
 
 class Plan(NamedTuple):
@@ -55,7 +57,7 @@ def planned(item, I, J, K, A, B, formed):
         RESIDENT_BYTES if I <= LOW or I > STREAM_ROWS else 2 * RESIDENT_BYTES
     )
     if direct:
-        copied = formed == FORM_B or (I > STREAM_ROWS and not resident)
+        copied = formed == FORM_B or I > (IN_PLACE_ROWS if resident else STREAM_ROWS)
     else:
         copied = I > TRANSPOSED_ROWS or B.row != item
     streamed = direct and not copied and not resident
@@ -64,6 +66,8 @@ def planned(item, I, J, K, A, B, formed):
     if abreast:  # from end to end, as memory lies, unless A's row must be formed in scratch
         block = ABREAST * BLOCK if formed == FORM_A else K
     span = STREAM_BYTES // I // STRIP_BYTES * STRIP_BYTES if streamed else STRIP_BYTES
+    if copied:
+        span = min(span, STRIP_AREA // max(1, min(K, BLOCK)) // PANEL_BYTES * PANEL_BYTES)
     bring_a = formed == FORM_A or are_rows_brought(item, I, K, A)
     rows, columns = I, span // item
     if bring_a:

@@ -27,7 +27,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastlinear.kernels import sizes
-from fastlinear.kernels.blocks import Block, End, block_product
+from fastlinear.kernels.blocks import Block, End, adjacent_address
 from fastlinear.kernels.distant import distant_address
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import Matrix, address_of, alive, call, itemsize, moved
@@ -130,10 +130,10 @@ def strips(one, task, plan, P, T, F):
                     row = bias + j * item if last and bias != 0 else 0
                     end = End(k > 0, row, fused.h if last else 0, plan.fetch)
                     Cij, Vij = moved(C, i, j), moved(fused.V, i, j)
-                    block = Block(height, columns, terms, Aik, Bk, panel, Cij, Vij)
+                    block = Block(height, columns, terms, Aik, Bk, panel, plan.chunk, Cij, Vij)
                     if not plan.direct and not plan.copied:
                         call(distant_address(one), (one, block, P, end, fused))
                     elif I == 1 and plan.chunk < BLOCK:
                         call(streamed_address(one), (one, block, P, end, fused))
                     else:
-                        block_product(plain, one, block, P, plan.chunk, end, fused)
+                        call(adjacent_address(one), (one, block, P, end, fused))

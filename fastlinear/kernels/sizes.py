@@ -40,7 +40,8 @@ GROUP_BYTES = 512
 
 NEAR_BYTES = 32 * 1024
 """Terms that all lie within so many bytes are read where they are: no two of them crowd a set of
-the L1 cache. Brought, dW of (37, 211, 53) into Fortran order took 10.8 us, and takes 10.2."""
+the L1 cache. Brought, dW of (37, 211, 53) into Fortran order took 10.8 us, and takes 10.2. Others
+are brought where they lie further apart than APART_BYTES."""
 
 GATHERED_TERMS = 64
 """Terms of these rows that are brought, as they lie, before they are transposed: 36 KiB. Up to so
@@ -52,8 +53,8 @@ by one they would be computed without vectors. At (1000, 54, 7), backward with R
 takes 33."""
 
 STRIP_BYTES = 1024
-"""Width of the strip of B that is copied to scratch and stays in the L2 cache (NC): with BLOCK rows
-it takes 512 KiB, half of the L2 of current server and desktop cores."""
+"""Width of the strip of B that is taken at a time (NC), or less where it is copied and a block of
+it would take more than STRIP_AREA."""
 
 FETCHED_BYTES = 12 * 2**20
 """A B larger than this comes from memory rather than a cache: one row of A then asks for the next
@@ -71,12 +72,6 @@ STREAM_STEPS = 8
 """Rows of B that one pass over a strip takes when B is read where it stands: enough to make the
 partial sums' way through the cache cheap, few enough streams for the prefetcher. Measured at
 (1, 512, 512): 16.6 us; 18.5 with 16, 21 with a whole block."""
-
-RESIDENT_BYTES = 512 * 1024
-"""A B up to this size is read where it stands without more ado: it is in the L2 cache. For more
-than STREAM_ROWS rows the terms of one block count, which stay there meanwhile: copied, dW of (4096,
-256, 64) took 1.35 ms, and takes 1.22. For some rows, 3 to STREAM_ROWS, twice that size: few passes
-over it, each of them long. At (16, 256, 256): 21 us; 26 when it was streamed."""
 
 TRANSPOSED_ROWS = 2
 """Up to this many rows of A, a B whose lanes lie apart is transposed in registers on its way into
@@ -141,6 +136,37 @@ VECTOR_BYTES, REGISTERS = _vector_registers()
 
 GATHERED_BYTES = GROUP_BYTES + VECTOR_BYTES
 """Bytes from one such term to the next: a power of two would crowd a few sets of the L1 cache."""
+
+L2_BYTES = (2 if VECTOR_BYTES == 64 else 1) * 512 * 1024
+"""The L2 cache of one core: 1 MiB and more beside 64-byte vectors (Skylake-SP, Zen 4), 512 KiB on
+Zen 1 to 3. Some desktop cores have half of that."""
+
+STRIP_AREA = L2_BYTES // 2
+"""Scratch for a strip of B, which stays in the L2 cache. With twice that on Zen 3, two products at
+(128, 784, 128) were 4 % slower, and dX of 4096 x 256 x 64, whose strips are short, no faster."""
+
+RESIDENT_BYTES = L2_BYTES // 2
+"""A B up to this size is read where it stands without more ado: it is in the L2 cache. For more
+than STREAM_ROWS rows the terms of one block count, which stay there meanwhile: with 1 MiB of L2, dW
+of (4096, 256, 64) took 1.35 ms copied, and takes 1.22; with 512 KiB, 2.8 in place, and 1.85. For
+some rows, 3 to STREAM_ROWS, twice that size: few passes over it, each of them long. At (16, 256,
+256): 21 us; 26 when it was streamed."""
+
+IN_PLACE_ROWS = 2**60 if VECTOR_BYTES == 64 else 96
+"""For more rows of A than this, B is copied even if it is resident: where a panel is a single cache
+line wide, lines a power of two apart crowd the same few sets of the L1 cache. On Zen 3, dX of (4096,
+256, 64) took 1.6 ms in place, and takes 1.4; up to some 96 rows the copy would cost more. Panels of
+64-byte vectors are four lines wide, and were faster in place."""
+
+APART_BYTES = GROUP_BYTES if VECTOR_BYTES == 64 else 64
+"""Terms of A that lie further apart are brought: each takes a cache line of its own, and together
+they take the L1 cache. A tile of 32-byte vectors asks for the next one four times as soon as one of
+64 bytes: brought, dW of (128, 784, 128) takes 281 us for 318 there."""
+
+COPIED_TERMS = BLOCK if VECTOR_BYTES == 64 else 8
+"""Terms of B that are copied at a time, all panels of a strip: where a panel is a single cache line
+wide, long columns of it would have no prefetcher, and lines a power of two apart crowd the same few
+sets of the cache. On Zen 3, Y of (64, 4096, 4096) takes 28.7 ms; 33.6 one panel after another."""
 
 VECTORS = 4 if REGISTERS == 32 else 2
 """Width of the widest register tile in vectors: 6 x 4 accumulators of 32 registers, 6 x 2 of 16."""

@@ -34,11 +34,31 @@ def _is_masked(tile: Tile, i: int) -> bool:
 
 
 def _mask(builder: Any, tile: Tile, i: int, left: Any) -> Any:
-    """Return the mask of the lanes of vector ``i`` that exist."""
-    lanes = ir.VectorType(I32, tile.lanes)
-    first = left.type(i % tile.vectors * tile.lanes)
-    count = splat(builder, lanes, builder.trunc(builder.sub(left, first), I32))
-    return builder.icmp_signed("<", ir.Constant(lanes, list(range(tile.lanes))), count)
+    """Return the mask of the lanes of vector ``i`` that exist.
+
+    Read from a table: LLVM would repeat a comparison at every use, and keep its operands for that.
+    """
+    bits = ir.IntType(8 * tile.itemsize)
+    lanes, whole = ir.VectorType(bits, tile.lanes), left.type(tile.lanes)
+    count = builder.sub(left, left.type(i % tile.vectors * tile.lanes))
+    for limit, beyond in ((whole, ">"), (left.type(0), "<")):
+        count = builder.select(builder.icmp_signed(beyond, count, limit), limit, count)
+    table = _mask_table(builder.module, bits, tile.lanes)
+    start = builder.gep(table, [left.type(0), builder.sub(whole, count)], inbounds=True)
+    mask = builder.load(builder.bitcast(start, lanes.as_pointer()))
+    mask.align = tile.itemsize
+    return builder.icmp_signed("<", mask, ir.Constant(lanes, None))
+
+
+def _mask_table(module: Any, bits: ir.IntType, lanes: int) -> Any:
+    """Return a constant of the module: ``lanes`` integers of -1, then as many of 0."""
+    name = f"fastlinear.mask.{bits}.{lanes}"
+    if name not in module.globals:
+        kind = ir.ArrayType(bits, 2 * lanes)
+        table = ir.GlobalVariable(module, kind, name)
+        table.initializer = ir.Constant(kind, [-1] * lanes + [0] * lanes)
+        table.global_constant, table.linkage = True, "private"
+    return module.globals[name]
 
 
 def load_vector(builder: Any, tile: Tile, i: int, address: Any, left: Any) -> Any:

@@ -15,6 +15,7 @@ import numpy as np
 from numba import from_dtype, types
 from numba.core.caching import NullCache
 
+from fastlinear.kernels.blocks import adjacent_product
 from fastlinear.kernels.distant import distant_product
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import MATRIX
@@ -143,7 +144,8 @@ def listing(function: Any, argument_types: Any) -> str:
 
 def product_code(dtype: str) -> list[Loop]:
     """Return the innermost loops of the tiled product for a dtype: the sums, and the copying."""
-    return shared_code(product, dtype) + shared_code(distant_product, dtype)
+    kernels = product, adjacent_product, distant_product
+    return [loop for kernel in kernels for loop in shared_code(kernel, dtype)]
 
 
 def streamed_code(dtype: str) -> list[Loop]:

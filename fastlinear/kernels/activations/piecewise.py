@@ -112,7 +112,7 @@ def hardswish_prime(x, p, q):
 @inlined
 def softshrink(x, p, q):
     """Return x moved towards 0 by p, at most to 0."""
-    return select(abs(x) <= p, type(x)(0), x - copysign(p, x))
+    return select(x > p, x - p, select(x >= -p, type(x)(0), x + p))
 
 
 @inlined
