@@ -57,7 +57,8 @@ def planned(item, I, J, K, A, B, formed):
         RESIDENT_BYTES if I <= LOW or I > STREAM_ROWS else 2 * RESIDENT_BYTES
     )
     if direct:
-        copied = formed == FORM_B or I > (IN_PLACE_ROWS if resident else STREAM_ROWS)
+        in_place = IN_PLACE_ROWS if resident else STREAM_ROWS
+        copied = formed == FORM_B or in_place < I
     else:
         copied = I > TRANSPOSED_ROWS or B.row != item
     streamed = direct and not copied and not resident

@@ -154,9 +154,9 @@ some rows, 3 to STREAM_ROWS, twice that size: few passes over it, each of them l
 
 IN_PLACE_ROWS = 2**60 if VECTOR_BYTES == 64 else 96
 """For more rows of A than this, B is copied even if it is resident: where a panel is a single cache
-line wide, lines a power of two apart crowd the same few sets of the L1 cache. On Zen 3, dX of (4096,
-256, 64) took 1.6 ms in place, and takes 1.4; up to some 96 rows the copy would cost more. Panels of
-64-byte vectors are four lines wide, and were faster in place."""
+line wide, lines a power of two apart crowd the same few sets of the L1 cache. On Zen 3, dX of
+(4096, 256, 64) took 1.6 ms in place, and takes 1.4; up to some 96 rows the copy would cost more.
+Panels of 64-byte vectors are four lines wide, and were faster in place."""
 
 APART_BYTES = GROUP_BYTES if VECTOR_BYTES == 64 else 64
 """Terms of A that lie further apart are brought: each takes a cache line of its own, and together

@@ -9,7 +9,7 @@ from __future__ import annotations
 from fastlinear.kernels.activations.pair import Pair, p_not_negative, q_at_most_p
 from fastlinear.kernels.fma import fma
 from fastlinear.kernels.vecmath.exponential import at_least, at_most
-from fastlinear.kernels.vecmath.floats import copysign, select
+from fastlinear.kernels.vecmath.floats import select
 from fastlinear.kernels.vecmath.inlined import inlined
 
 
