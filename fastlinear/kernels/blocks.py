@@ -22,10 +22,12 @@ from fastlinear.kernels.tile import (
     load,
     load_operand,
     narrowed,
+    panels,
     rank_update,
     row_shape,
     steps,
     store,
+    widened,
     width,
     with_rows,
     zeros,
@@ -33,6 +35,7 @@ from fastlinear.kernels.tile import (
 
 BLOCK, (TALL, LOW, ONE) = sizes.BLOCK, sizes.ROWS
 VECTORS, VECTOR_BYTES = sizes.VECTORS, sizes.VECTOR_BYTES
+_, LOW_VECTORS, ONE_VECTORS = sizes.WIDTHS
 
 
 class Block(NamedTuple):
@@ -94,10 +97,12 @@ def block_product(shape, one, block, P, end, fused):
                 row_of_tiles(with_rows(shape, TALL), J, Ai, Bk, panel, Pi, Ci, Oi, step)
             elif I - i >= LOW:
                 rows = LOW
-                row_of_tiles(with_rows(shape, LOW), J, Ai, Bk, panel, Pi, Ci, Oi, step)
+                wide = widened(with_rows(shape, LOW), LOW_VECTORS)
+                row_of_tiles(wide, J, Ai, Bk, panel, Pi, Ci, Oi, step)
             else:
                 rows = ONE
-                row_of_tiles(with_rows(shape, ONE), J, Ai, Bk, panel, Pi, Ci, Oi, step)
+                wide = widened(with_rows(shape, ONE), ONE_VECTORS)
+                row_of_tiles(wide, J, Ai, Bk, panel, Pi, Ci, Oi, step)
             if finish:
                 activate(one, rows, J, Pi, Ci, moved(V, i, 0), end, fused)
             i += rows
@@ -149,18 +154,19 @@ def row_of_tiles(shape, J, A, B, panel, P, C, O, step):
     main = J - J % n
     b = B.data
     for j in range(0, main, n):
-        tile_product(shape, n, j, A, b, B, P, C, O, step)
-        b += panel
+        tile_product(shape, n, j, A, b, B, panel, P, C, O, step)
+        b += panels(shape) * panel
     j, left = main, J - main
+    half = n // 2 * B.col if panels(shape) == 1 else panels(shape) // 2 * panel
     while left * 4 > n:
-        tile_product(narrowed(shape, 1), left, j, A, b, B, P, C, O, step)
-        j, left, b = j + n // 2, left - n // 2, b + n // 2 * B.col
+        tile_product(narrowed(shape, 1), left, j, A, b, B, panel, P, C, O, step)
+        j, left, b = j + n // 2, left - n // 2, b + half
     if left > 0:
-        tile_product(narrowed(shape, 2), left, j, A, b, B, P, C, O, step)
+        tile_product(narrowed(shape, 2), left, j, A, b, B, panel, P, C, O, step)
 
 
 @compiled(internal=True, inline=True)
-def tile_product(shape, left, j, A, b, B, P, C, O, step):
+def tile_product(shape, left, j, A, b, B, panel, P, C, O, step):
     """Sum one tile, the ``left`` columns from j on: the innermost loop, over the terms.
 
     ``b`` is the address of B's first row there.
@@ -174,7 +180,8 @@ def tile_product(shape, left, j, A, b, B, P, C, O, step):
             fetch(shape, b + step.ahead + k * B.row)
     main = step.terms - step.terms % n
     for _ in range(0, main, n):
-        tile = rank_update(tile, load_operand(shape, b, B.row, B.col, left), a, A.row, A.col)
+        operand = load_operand(shape, b, panel, B.col, left)
+        tile = rank_update(tile, operand, a, A.row, A.col)
         a += n * A.col
         b += n * B.row
     for _ in range(main, step.terms):

@@ -116,7 +116,7 @@ def block(shape, left, K, A, B):
     n, a, b = steps(shape), A.data, B.data
     tile = zeros(shape)
     for _ in range(K // n):
-        tile = rank_update(tile, load_operand(shape, b, B.row, B.col, left), a, 0, A.col)
+        tile = rank_update(tile, load_operand(shape, b, 0, B.col, left), a, 0, A.col)
         a += n * A.col
         b += n * B.row
     for _ in range(K % n):

@@ -50,6 +50,7 @@ from fastlinear.kernels.tile import width as tile_width
 
 BLOCK, (TALL, LOW, ONE) = sizes.BLOCK, sizes.ROWS
 VECTORS, VECTOR_BYTES = sizes.VECTORS, sizes.VECTOR_BYTES
+PANEL_BYTES, (_, _, ONE_VECTORS) = VECTORS * VECTOR_BYTES, sizes.WIDTHS
 ROW_BYTES = sizes.NETWORK_ROW_BYTES
 
 
@@ -62,13 +63,13 @@ def affine(one, S, N, M, X, W, bias, Y):
 
     Nothing is copied or allocated. ``bias`` is the address of N elements or 0.
     """
-    walk(one, N, W, bias, Y, panel, (S, M, X))
+    shape = row_shape(one, VECTORS, VECTOR_BYTES, False, False)
+    walk(shape, one, N, W, bias, Y, panel, (S, M, X))
 
 
 @compiled(internal=True, inline=True)
-def walk(one, N, W, bias, Y, compute, rest):
+def walk(shape, one, N, W, bias, Y, compute, rest):
     """Go along the columns: whole tiles, then narrowed ones, masked at the end."""
-    shape = row_shape(one, VECTORS, VECTOR_BYTES, False, False)
     span, item = tile_width(shape), itemsize(one)
     left, half = N, span // 2
     while left >= span:
@@ -124,7 +125,8 @@ def block_sum(shape, left, terms, X, W):
     """Return one block's sum, term by term, of the tile."""
     x, w, block = X.data, W.data, zeros(shape)
     for _ in range(terms):
-        block = rank_update(block, load_operand(shape, w, W.col, W.row, left), x, X.row, X.col)
+        operand = load_operand(shape, w, PANEL_BYTES, W.row, left)
+        block = rank_update(block, operand, x, X.row, X.col)
         x += X.col
         w += W.col
     return block
@@ -179,7 +181,8 @@ def row_map(h: Any) -> Any:
     @compiled(internal=True, inline=True)
     def row(one, layer, X, Y):
         N, M, W = layer.W
-        walk(one, N, W, bias_of(layer), Y, compute, (M, X, layer.p, layer.q))
+        shape = row_shape(one, ONE_VECTORS, VECTOR_BYTES, False, False)
+        walk(shape, one, N, W, bias_of(layer), Y, compute, (M, X, layer.p, layer.q))
 
     return row
 

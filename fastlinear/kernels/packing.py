@@ -87,7 +87,7 @@ def copy_panel(shape, item, K, B, t, pitch, left):
     main = K - K % n if n == 1 or B.row == item else 0
     b = B.data
     for _ in range(0, main, n):
-        store(load_operand(shape, b, B.row, B.col, left), t, pitch, left)
+        store(load_operand(shape, b, 0, B.col, left), t, pitch, left)
         b += n * B.row
         t += n * pitch
     for _ in range(main, K):

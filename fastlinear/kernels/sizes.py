@@ -169,7 +169,13 @@ wide, long columns of it would have no prefetcher, and lines a power of two apar
 sets of the cache. On Zen 3, Y of (64, 4096, 4096) takes 28.7 ms; 33.6 one panel after another."""
 
 VECTORS = 4 if REGISTERS == 32 else 2
-"""Width of the widest register tile in vectors: 6 x 4 accumulators of 32 registers, 6 x 2 of 16."""
+"""Width of the tallest register tile in vectors, and of a panel of B: 6 x 4 accumulators of 32
+registers, 6 x 2 of 16."""
+
+WIDTHS = (4, 4, 4) if REGISTERS == 32 else (2, 4, 8)
+"""Vectors of the tiles of each height in ROWS. Two units with an fma's latency of 4 cycles need 8
+chains to be busy; 2 x 2 and 1 x 2 accumulators left them idle half and three quarters of the time.
+Zen 4 takes one 64-byte fma in a cycle, and 4 chains do."""
 
 TRANSPOSED_VECTOR_BYTES = min(VECTOR_BYTES, 32)
 """Vector width while transposing: two 16-byte loads fill a 32-byte register without a shuffle of

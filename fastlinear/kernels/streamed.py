@@ -12,7 +12,8 @@ from fastlinear.kernels.memory import moved
 from fastlinear.kernels.shared import shared
 from fastlinear.kernels.tile import row_shape
 
-STREAM_STEPS, VECTORS, VECTOR_BYTES = sizes.STREAM_STEPS, sizes.VECTORS, sizes.VECTOR_BYTES
+STREAM_STEPS, VECTOR_BYTES = sizes.STREAM_STEPS, sizes.VECTOR_BYTES
+_, _, ONE_VECTORS = sizes.WIDTHS
 
 
 @compiled(internal=True)
@@ -23,7 +24,7 @@ def streamed_product(one, block, P, end, fused):
     less time at (1, 512, 512).
     """
     _, J, K, A, B, panel, _, C, V = block
-    shape = row_shape(one, VECTORS, VECTOR_BYTES, False, False)
+    shape = row_shape(one, ONE_VECTORS, VECTOR_BYTES, False, False)
     ahead = STREAM_STEPS * B.row if end.fetch else 0
     for k in range(0, K, STREAM_STEPS):
         finish = k + STREAM_STEPS >= K

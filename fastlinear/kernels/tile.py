@@ -17,6 +17,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
+from fastlinear.kernels.sizes import VECTORS
 from fastlinear.kernels.vectors import (
     I32,
     fma,
@@ -28,6 +29,7 @@ from fastlinear.kernels.vectors import (
     splat,
     store_vector,
     vectors_in_memory,
+    vectors_in_panels,
 )
 
 LANE_GROUP = 16
@@ -53,6 +55,10 @@ class Tile(types.Type):
     def with_rows(self, rows: int) -> Tile:
         """Return the type of the same shape but for its number of rows."""
         return Tile(self.dtype, rows, self.vectors, self.lanes, self.masked, self.transposed)
+
+    def widened(self, vectors: int) -> Tile:
+        """Return the type of the same shape but for its number of vectors."""
+        return Tile(self.dtype, self.rows, vectors, self.lanes, self.masked, self.transposed)
 
     def narrowed(self, halvings: int) -> Tile:
         """Return the masked type with ``vectors`` halved that many times, but not below one."""
@@ -123,6 +129,13 @@ def with_rows(typingctx, shape, rows):
 
 
 @intrinsic(prefer_literal=True)
+def widened(typingctx, shape, vectors):
+    """Return the shape with ``vectors`` vectors, a constant, unless it is transposed."""
+    wide = shape if shape.tile.transposed else Shape(shape.tile.widened(vectors.literal_value))
+    return wide(shape, vectors), _empty
+
+
+@intrinsic(prefer_literal=True)
 def narrowed(typingctx, shape, halvings):
     """Return the masked shape with its vectors halved ``halvings`` times, a constant."""
     return Shape(shape.tile.narrowed(halvings.literal_value))(shape, halvings), _empty
@@ -140,6 +153,18 @@ def steps(typingctx, shape):
 
     def codegen(context, builder, signature, args):
         return ir.Constant(context.get_value_type(types.intp), shape.tile.steps)
+
+    return types.intp(shape), codegen
+
+
+@intrinsic
+def panels(typingctx, shape):
+    """Return how many panels of B a row spans, a constant; at least 1."""
+    tile = shape.tile
+    count = 1 if tile.transposed else max(1, tile.vectors // VECTORS)
+
+    def codegen(context, builder, signature, args):
+        return ir.Constant(context.get_value_type(types.intp), count)
 
     return types.intp(shape), codegen
 
@@ -217,31 +242,32 @@ def add(typingctx, tile, other):
 
 
 @intrinsic
-def load_operand(typingctx, shape, address, stride, lane_stride, left):
+def load_operand(typingctx, shape, address, panel, lane_stride, left):
     """Return the rows of B that the next ``rank_update`` takes, as a tile.
 
-    A plain tile reads one row, its lanes adjacent. A transposed one reads ``steps`` rows whose
-    elements are adjacent *across* rows while lanes lie ``lane_stride`` bytes apart, and transposes
-    them in registers; masked lanes repeat the last existing one.
+    A plain tile reads one row, its lanes adjacent but for the ``panel`` bytes from one panel of
+    VECTORS vectors to the next one. A transposed one reads ``steps`` rows whose elements are
+    adjacent *across* rows while lanes lie ``lane_stride`` bytes apart, and transposes them in
+    registers; masked lanes repeat the last existing one.
     """
     tile = shape.tile
     operand = tile.with_rows(tile.steps)
 
     def codegen(context, builder, signature, args):
-        _, address, stride, lane_stride, left = args
+        _, address, panel, lane_stride, left = args
         value = ir.Constant(context.get_value_type(operand), ir.Undefined)
         if tile.transposed:
             columns = load_transposed(builder, tile, address, lane_stride, left)
         else:
             columns = [
                 load_vector(builder, tile, i, pointer, left)
-                for i, pointer in vectors_in_memory(builder, operand, address, stride)
+                for i, pointer in vectors_in_panels(builder, tile, address, panel)
             ]
         for i, column in enumerate(columns):
             value = builder.insert_value(value, column, i)
         return value
 
-    return operand(shape, address, stride, lane_stride, left), codegen
+    return operand(shape, address, panel, lane_stride, left), codegen
 
 
 @intrinsic

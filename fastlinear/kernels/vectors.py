@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from llvmlite import ir
 from numba.core import cgutils
 
+from fastlinear.kernels.sizes import VECTORS
+
 if TYPE_CHECKING:
     from fastlinear.kernels.tile import Tile
 
@@ -27,6 +29,15 @@ def vectors_in_memory(builder: Any, tile: Tile, address: Any, stride: Any) -> An
             yield r * tile.vectors + v, builder.add(address, offset)
         if r + 1 < tile.rows:
             address = builder.add(address, stride)
+
+
+def vectors_in_panels(builder: Any, tile: Tile, address: Any, panel: Any) -> Any:
+    """Yield the index and the address of each vector of a row of B, which lies in panels."""
+    for v in range(tile.vectors):
+        if v and v % VECTORS == 0:
+            address = builder.add(address, panel)
+        offset = address.type(v % VECTORS * tile.lanes * tile.itemsize)
+        yield v, builder.add(address, offset)
 
 
 def _is_masked(tile: Tile, i: int) -> bool:
