@@ -69,13 +69,13 @@ def test_copying_moves_no_vector_to_or_from_the_stack(code):
 
 
 def test_one_row_against_streamed_lanes(dtype):
-    """Eight terms of four vectors in one go, and nothing but the partial sums is written."""
+    """All terms of a pass in one go, and nothing but the partial sums is written."""
     loops = [loop for loop in assembly.streamed_code(dtype) if loop.fma]
     for loop in loops:
         assert set(loop.fma) == {sizes.VECTOR_BYTES}, loop.lines
         assert not loop.spills, loop.lines
         assert not loop.calls, loop.lines
-    terms = sizes.STREAM_STEPS * sizes.VECTORS
+    terms = sizes.ROW_STEPS * sizes.WIDTHS[-1]
     assert max(loop.fma[sizes.VECTOR_BYTES] for loop in loops) >= terms
 
 

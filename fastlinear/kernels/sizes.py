@@ -56,22 +56,12 @@ STRIP_BYTES = 1024
 """Width of the strip of B that is taken at a time (NC), or less where it is copied and a block of
 it would take more than STRIP_AREA."""
 
-FETCHED_BYTES = 12 * 2**20
-"""A B larger than this comes from memory rather than a cache: one row of A then asks for the next
-rows of B while it takes these. At (1, 4096, 4096), 64 MiB, 2.5 ms became 2.2; at 8 MiB, in the L3
-cache, it would cost 16 %."""
-
-STREAM_ROWS = 16
-"""Up to this many rows of A, B is read where it stands, a few rows at a time: copying it would cost
-as much as the product."""
-
 STREAM_BYTES = 16 * 1024
 """Partial sums of such a product that are under way together: half of L1, and long runs of B."""
 
 STREAM_STEPS = 8
 """Rows of B that one pass over a strip takes when B is read where it stands: enough to make the
-partial sums' way through the cache cheap, few enough streams for the prefetcher. Measured at
-(1, 512, 512): 16.6 us; 18.5 with 16, 21 with a whole block."""
+partial sums' way through the cache cheap, few enough streams for the prefetcher."""
 
 TRANSPOSED_ROWS = 2
 """Up to this many rows of A, a B whose lanes lie apart is transposed in registers on its way into
@@ -157,6 +147,19 @@ IN_PLACE_ROWS = 2**60 if VECTOR_BYTES == 64 else 96
 line wide, lines a power of two apart crowd the same few sets of the L1 cache. On Zen 3, dX of
 (4096, 256, 64) took 1.6 ms in place, and takes 1.4; up to some 96 rows the copy would cost more.
 Panels of 64-byte vectors are four lines wide, and were faster in place."""
+
+STREAM_ROWS = 16 if VECTOR_BYTES == 64 else 12
+"""Up to this many rows of A, B is read where it stands, a few rows at a time: copying it would cost
+as much as the product. On Zen 3, 16 rows against 1024 x 1024 took 600 us so, and take 515."""
+
+ROW_STEPS = 8 if VECTOR_BYTES == 64 else 4
+"""The same for one row. On Zen 4, 16.6 us at (1, 512, 512); 18.5 with 16, 21 with a whole block. On
+Zen 3, 2.65 ms at (1, 4096, 4096); 3.4 with 8, 3.7 with 2."""
+
+FETCHED_BYTES = 12 * 2**20 if VECTOR_BYTES == 64 else 2**60
+"""A B larger than this comes from memory rather than a cache: one row of A then asks for the next
+rows of B while it takes these. On Zen 4, at (1, 4096, 4096), 64 MiB, 2.5 ms became 2.2; at 8 MiB,
+in the L3 cache, it would cost 16 %. On Zen 3 it made 3.2 of 2.65 ms, and never paid."""
 
 APART_BYTES = GROUP_BYTES if VECTOR_BYTES == 64 else 64
 """Terms of A that lie further apart are brought: each takes a cache line of its own, and together

@@ -12,7 +12,7 @@ from fastlinear.kernels.memory import moved
 from fastlinear.kernels.shared import shared
 from fastlinear.kernels.tile import row_shape
 
-STREAM_STEPS, VECTOR_BYTES = sizes.STREAM_STEPS, sizes.VECTOR_BYTES
+ROW_STEPS, VECTOR_BYTES = sizes.ROW_STEPS, sizes.VECTOR_BYTES
 _, _, ONE_VECTORS = sizes.WIDTHS
 
 
@@ -25,13 +25,13 @@ def streamed_product(one, block, P, end, fused):
     """
     _, J, K, A, B, panel, _, C, V = block
     shape = row_shape(one, ONE_VECTORS, VECTOR_BYTES, False, False)
-    ahead = STREAM_STEPS * B.row if end.fetch else 0
-    for k in range(0, K, STREAM_STEPS):
-        finish = k + STREAM_STEPS >= K
+    ahead = ROW_STEPS * B.row if end.fetch else 0
+    for k in range(0, K, ROW_STEPS):
+        finish = k + ROW_STEPS >= K
         O = P if end.h != 0 or not finish else C
         Ak, Bk = moved(A, 0, k), moved(B, k, 0)
-        if K - k >= STREAM_STEPS:
-            step = Step(STREAM_STEPS, k > 0, finish, end.accumulate, end.bias, ahead)
+        if K - k >= ROW_STEPS:
+            step = Step(ROW_STEPS, k > 0, finish, end.accumulate, end.bias, ahead)
             row_of_tiles(shape, J, Ak, Bk, panel, P, C, O, step)
         else:
             step = Step(K - k, k > 0, finish, end.accumulate, end.bias, 0)
