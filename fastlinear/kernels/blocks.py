@@ -111,7 +111,7 @@ def block_product(shape, one, block, P, end, fused):
 @compiled(internal=True)
 def adjacent_product(one, block, P, end, fused):
     """Compute one block where lanes are adjacent in memory."""
-    block_product(row_shape(one, VECTORS, VECTOR_BYTES, False, False), one, block, P, end, fused)
+    block_product(row_shape(one, VECTORS, VECTOR_BYTES, False), one, block, P, end, fused)
 
 
 adjacent_address = shared(adjacent_product, block_types)

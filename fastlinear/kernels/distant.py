@@ -47,7 +47,7 @@ def distant_product(one, block, P, end, fused):
         row_abreast(one, J, K, A, B, C, P if end.h != 0 else C, end)
         activate(one, 1, J, P, C, V, end, fused)
     else:
-        shape = row_shape(one, 2, TRANSPOSED_VECTOR_BYTES, False, True)
+        shape = row_shape(one, 2, TRANSPOSED_VECTOR_BYTES, True)
         strip = Block(I, J, K, A, B, width(shape) * B.col, chunk, C, V)
         block_product(shape, one, strip, P, end, fused)
 
@@ -61,7 +61,7 @@ def row_abreast(one, J, K, A, B, C, O, end):
 
     A's terms are adjacent, and so are B's rows.
     """
-    shape = row_shape(one, 1, TRANSPOSED_VECTOR_BYTES, False, True)
+    shape = row_shape(one, 1, TRANSPOSED_VECTOR_BYTES, True)
     n, item = width(shape), itemsize(one)
     main = J - J % n
     for j in range(0, main, n):

@@ -63,7 +63,7 @@ def affine(one, S, N, M, X, W, bias, Y):
 
     Nothing is copied or allocated. ``bias`` is the address of N elements or 0.
     """
-    shape = row_shape(one, VECTORS, VECTOR_BYTES, False, False)
+    shape = row_shape(one, VECTORS, VECTOR_BYTES, False)
     walk(shape, one, N, W, bias, Y, panel, (S, M, X))
 
 
@@ -181,7 +181,7 @@ def row_map(h: Any) -> Any:
     @compiled(internal=True, inline=True)
     def row(one, layer, X, Y):
         N, M, W = layer.W
-        shape = row_shape(one, ONE_VECTORS, VECTOR_BYTES, False, False)
+        shape = row_shape(one, ONE_VECTORS, VECTOR_BYTES, False)
         walk(shape, one, N, W, bias_of(layer), Y, compute, (M, X, layer.p, layer.q))
 
     return row

@@ -136,8 +136,8 @@ def bring_rows(one, I, K, A, V, F, fused):
     if A.col == item or (K == 1 and A.row != item):
         call(fused.hadamard, (one, I, K, A, V, rows, fused.p, fused.q))
         return rows
-    plain = row_shape(one, VECTORS, VECTOR_BYTES, False, False)
-    across = row_shape(one, 2, TRANSPOSED_VECTOR_BYTES, False, True)
+    plain = row_shape(one, VECTORS, VECTOR_BYTES, False)
+    across = row_shape(one, 2, TRANSPOSED_VECTOR_BYTES, True)
     short = I * item < SHORT_BYTES
     piece = Matrix(F + I * pitch, I * item if short else GATHERED_BYTES, item)
     group = GROUP_BYTES // item

@@ -104,8 +104,8 @@ def strips(one, task, plan, P, T, F):
     """
     I, J, K, A, B, C, bias, fused = task
     item = itemsize(one)
-    plain = row_shape(one, VECTORS, VECTOR_BYTES, False, False)
-    turned = row_shape(one, 2, TRANSPOSED_VECTOR_BYTES, False, True)
+    plain = row_shape(one, VECTORS, VECTOR_BYTES, False)
+    turned = row_shape(one, 2, TRANSPOSED_VECTOR_BYTES, True)
     for i in range(0, I, plan.rows):
         height = min(plan.rows, I - i)
         for first in range(0, J, plan.columns):

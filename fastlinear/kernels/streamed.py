@@ -24,7 +24,7 @@ def streamed_product(one, block, P, end, fused):
     less time at (1, 512, 512).
     """
     _, J, K, A, B, panel, _, C, V = block
-    shape = row_shape(one, ONE_VECTORS, VECTOR_BYTES, False, False)
+    shape = row_shape(one, ONE_VECTORS, VECTOR_BYTES, False)
     ahead = ROW_STEPS * B.row if end.fetch else 0
     for k in range(0, K, ROW_STEPS):
         finish = k + ROW_STEPS >= K

@@ -4,8 +4,8 @@ A ``Tile`` has ``rows`` x ``vectors`` vectors of ``lanes`` elements: element (r,
 in lane l of vector (r, v). Every operation is unrolled when the code is generated, on fixed lanes:
 no reduction ever crosses lanes, so each element is computed as a scalar loop would compute it.
 
-Addresses and strides are in bytes. ``left`` is the number of elements of a row that exist: the
-upper half of a ``masked`` tile's vectors touch no memory beyond them; other tiles ignore it.
+Addresses and strides are in bytes. ``left`` is the number of elements of a row that exist: its last
+``masked`` vectors touch no memory beyond them; the others ignore it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Tile(types.Type):
     """The type of a register tile; it carries the shape, so kernels specialise by it."""
 
     def __init__(
-        self, dtype: Any, rows: int, vectors: int, lanes: int, masked: bool, transposed: bool
+        self, dtype: Any, rows: int, vectors: int, lanes: int, masked: int, transposed: bool
     ) -> None:
         self.dtype, self.rows, self.vectors, self.lanes = dtype, rows, vectors, lanes
         self.masked, self.transposed = masked, transposed
@@ -61,9 +61,14 @@ class Tile(types.Type):
         return Tile(self.dtype, self.rows, vectors, self.lanes, self.masked, self.transposed)
 
     def narrowed(self, halvings: int) -> Tile:
-        """Return the masked type with ``vectors`` halved that many times, but not below one."""
+        """Return the masked type with ``vectors`` halved that many times, but not below one.
+
+        Halved twice it may end anywhere, else in the upper half: half of a row's rest is more than
+        half of that.
+        """
         vectors = max(1, self.vectors >> halvings)
-        return Tile(self.dtype, self.rows, vectors, self.lanes, True, self.transposed)
+        masked = vectors if halvings > 1 else vectors - vectors // 2
+        return Tile(self.dtype, self.rows, vectors, self.lanes, masked, self.transposed)
 
     @property
     def itemsize(self) -> int:
@@ -109,7 +114,7 @@ class TileModel(models.PrimitiveModel):
 
 
 @intrinsic(prefer_literal=True)
-def row_shape(typingctx, like, vectors, nbytes, masked, transposed):
+def row_shape(typingctx, like, vectors, nbytes, transposed):
     """Return the shape of one row of ``vectors`` vectors of ``nbytes`` bytes, dtype of ``like``.
 
     All but ``like`` are compile-time constants. A ``transposed`` tile loads operands whose lanes
@@ -117,9 +122,8 @@ def row_shape(typingctx, like, vectors, nbytes, masked, transposed):
     """
     dtype = types.unliteral(like)
     lanes = nbytes.literal_value * 8 // dtype.bitwidth
-    flags = bool(masked.literal_value), bool(transposed.literal_value)
-    shape = Shape(Tile(dtype, 1, vectors.literal_value, lanes, *flags))
-    return shape(like, vectors, nbytes, masked, transposed), _empty
+    shape = Shape(Tile(dtype, 1, vectors.literal_value, lanes, 0, bool(transposed.literal_value)))
+    return shape(like, vectors, nbytes, transposed), _empty
 
 
 @intrinsic(prefer_literal=True)

@@ -41,7 +41,7 @@ def vectors_in_panels(builder: Any, tile: Tile, address: Any, panel: Any) -> Any
 
 
 def _is_masked(tile: Tile, i: int) -> bool:
-    return tile.masked and i % tile.vectors >= tile.vectors // 2
+    return i % tile.vectors >= tile.vectors - tile.masked
 
 
 def _mask(builder: Any, tile: Tile, i: int, left: Any) -> Any:

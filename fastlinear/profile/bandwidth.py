@@ -37,7 +37,7 @@ class Level(NamedTuple):
 @compiled(internal=True)
 def read(numbers, repeats):  # type: ignore[no-untyped-def]
     """Read all of ``numbers``, ``repeats`` times."""
-    shape = with_rows(row_shape(numbers[0], 1, VECTOR_BYTES, False, False), ROWS)
+    shape = with_rows(row_shape(numbers[0], 1, VECTOR_BYTES, False), ROWS)
     step = ROWS * VECTOR_BYTES
     sums = zeros(shape)
     for _ in range(repeats):

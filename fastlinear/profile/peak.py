@@ -29,7 +29,7 @@ def chains(numbers, steps):  # type: ignore[no-untyped-def]
     Factors and first sums are read from memory, so that the compiler knows none of them and can
     fold nothing; the sums differ, so that it can merge none.
     """
-    row = row_shape(numbers[0], 1, VECTOR_BYTES, False, False)
+    row = row_shape(numbers[0], 1, VECTOR_BYTES, False)
     start = address_of(numbers)
     sums = load(with_rows(row, CHAINS), start, VECTOR_BYTES, 0)
     factor = load_operand(row, start, 0, 0, 0)
