@@ -36,14 +36,14 @@ from fastlinear.kernels.tile import (
 )
 
 ABREAST, BLOCK, FETCHED_TILES = sizes.ABREAST, sizes.BLOCK, sizes.FETCHED_TILES
-TRANSPOSED_VECTOR_BYTES = sizes.TRANSPOSED_VECTOR_BYTES
+GO_ABREAST, TRANSPOSED_VECTOR_BYTES = sizes.GO_ABREAST, sizes.TRANSPOSED_VECTOR_BYTES
 
 
 @compiled(internal=True)
 def distant_product(one, block, P, end, fused):
     """Compute a block, or all blocks of a sum that go abreast, for a strip of C."""
     I, J, K, A, B, _, chunk, C, V = block
-    if K > BLOCK:
+    if GO_ABREAST and K > BLOCK:
         row_abreast(one, J, K, A, B, C, P if end.h != 0 else C, end)
         activate(one, 1, J, P, C, V, end, fused)
     else:

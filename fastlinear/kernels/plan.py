@@ -12,7 +12,7 @@ from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.packing import FORM_A, FORM_B, are_rows_brought
 
 ABREAST, BLOCK, (_, LOW, _) = sizes.ABREAST, sizes.BLOCK, sizes.ROWS
-FETCHED_BYTES = sizes.FETCHED_BYTES
+FETCHED_BYTES, GO_ABREAST = sizes.FETCHED_BYTES, sizes.GO_ABREAST
 GATHERED_TERMS, GROUP_BYTES = sizes.GATHERED_TERMS, sizes.GROUP_BYTES
 IN_PLACE_ROWS, PANEL_BYTES = sizes.IN_PLACE_ROWS, sizes.VECTORS * sizes.VECTOR_BYTES
 RESIDENT_BYTES, ROWS_OF_A_BYTES = sizes.RESIDENT_BYTES, sizes.ROWS_OF_A_BYTES
@@ -62,7 +62,8 @@ def planned(item, I, J, K, A, B, formed):
     else:
         copied = I > TRANSPOSED_ROWS or B.row != item
     streamed = direct and not copied and not resident
-    abreast = not direct and not copied and I == 1 and K >= ABREAST * BLOCK and A.col == item
+    abreast = GO_ABREAST and I == 1 and K >= ABREAST * BLOCK and A.col == item
+    abreast = abreast and not direct and not copied
     block = BLOCK
     if abreast:  # from end to end, as memory lies, unless A's row must be formed in scratch
         block = ABREAST * BLOCK if formed == FORM_A else K
