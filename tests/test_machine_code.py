@@ -84,14 +84,18 @@ def test_one_row_against_streamed_lanes(dtype):
 
 @pytest.mark.parametrize(("rows", "vectors"), [*zip(sizes.ROWS, sizes.WIDTHS, strict=True)])
 def test_whole_tiles_load_each_operand_once_and_stay_in_registers(loops, rows, vectors):
-    """Each step of a tile reads a vector for each column of vectors and a number for each row."""
+    """Each step of a tile reads a vector for each column of vectors and a number for each row.
+
+    Eight vectors in four panels have more addresses than there are registers: one may be reloaded.
+    """
+    reloaded = 1 if vectors > 2 * sizes.VECTORS else 0
     of_this_size = [
         loop
         for loop in loops
         if set(loop.fma) == {sizes.VECTOR_BYTES} and loop.sums == rows * vectors
     ]
     assert of_this_size
-    loads = {loop.loads / loop.steps for loop in of_this_size if not loop.stack}
+    loads = {loop.loads / loop.steps for loop in of_this_size if len(loop.stack) <= reloaded}
     assert rows + vectors in loads
 
 
