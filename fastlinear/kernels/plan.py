@@ -17,9 +17,9 @@ GATHERED_TERMS, GROUP_BYTES = sizes.GATHERED_TERMS, sizes.GROUP_BYTES
 IN_PLACE_ROWS, PANEL_BYTES = sizes.IN_PLACE_ROWS, sizes.VECTORS * sizes.VECTOR_BYTES
 RESIDENT_BYTES, ROWS_OF_A_BYTES = sizes.RESIDENT_BYTES, sizes.ROWS_OF_A_BYTES
 STREAM_BYTES, STREAM_ROWS = sizes.STREAM_BYTES, sizes.STREAM_ROWS
-STREAM_STEPS, STRIP_BYTES = sizes.STREAM_STEPS, sizes.STRIP_BYTES
-STRIP_AREA, STRIPS_OF_ROWS = sizes.STRIP_AREA, sizes.STRIPS_OF_ROWS
-TRANSPOSED_ROWS = sizes.TRANSPOSED_ROWS
+ROW_STEPS, STREAM_STEPS = sizes.ROW_STEPS, sizes.STREAM_STEPS
+STRIP_AREA, STRIP_BYTES = sizes.STRIP_AREA, sizes.STRIP_BYTES
+STRIPS_OF_ROWS, TRANSPOSED_ROWS = sizes.STRIPS_OF_ROWS, sizes.TRANSPOSED_ROWS
 
 
 class Plan(NamedTuple):
@@ -75,6 +75,7 @@ def planned(item, I, J, K, A, B, formed):
     if bring_a:
         rows = min(I, (ROWS_OF_A_BYTES if K > GATHERED_TERMS else GROUP_BYTES) // item)
         columns *= STRIPS_OF_ROWS
-    chunk = STREAM_STEPS if streamed else BLOCK
+    steps = ROW_STEPS if I == 1 else STREAM_STEPS
+    chunk = steps if streamed else BLOCK
     fetch = K * J * item > FETCHED_BYTES
     return Plan(rows, columns, span // item, chunk, direct, copied, bring_a, block, fetch)

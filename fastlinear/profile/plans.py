@@ -55,11 +55,10 @@ def choices(case: Case) -> Iterator[str]:
         )
     task, plan = chosen(case)
     lanes = sizes.VECTOR_BYTES // item
-    whole = sizes.VECTORS * lanes
+    tall, *low = (f"{r} x {v * lanes}" for r, v in zip(sizes.ROWS, sizes.WIDTHS, strict=True))
     yield (
-        f"Tiles of {sizes.ROWS[0]} x {whole} ({sizes.VECTORS} vectors of {lanes}), "
-        f"{', '.join(map(str, sizes.ROWS[1:]))} rows at the end; tails of {whole // 2} and "
-        f"{whole // 4} columns."
+        f"Tiles of {tall} ({sizes.VECTORS} vectors of {lanes}), {' and '.join(low)} for the last "
+        "rows; halves and quarters of them for the last columns."
     )
     yield f"A is {how_a_is_read(plan)}."
     yield f"B is {how_b_is_read(plan)}."
