@@ -24,7 +24,7 @@ def shapes(dtype: type) -> list[tuple[int, int, int]]:
     width = tile_width(dtype)
     strip = sizes.STRIP_BYTES // np.dtype(dtype).itemsize
     height, block = sizes.ROWS[0], sizes.BLOCK
-    awkward = [(s, 19, 21) for s in around(height) + around(sizes.STREAM_ROWS) + around(96)]
+    awkward = [(s, 19, 21) for s in around(height) + around(sizes.STREAM_ROWS)]
     awkward += [(5, m, 9) for m in around(block) + around(width) + around(16)]
     awkward += [(3, 18, n) for n in around(width) + around(strip) + around(width // 4)]
     awkward += [(23, m, 11) for m in around(width)] + [(s, 7, 5) for s in around(block)]
@@ -32,6 +32,7 @@ def shapes(dtype: type) -> list[tuple[int, int, int]]:
     short = sizes.SHORT_BYTES // np.dtype(dtype).itemsize
     awkward += [(70, 35, n) for n in around(short) + around(width // 4)]
     awkward += [(70, 530, 141), (150, 1030, 300), (37, 211, 53), (1, 530, 520), (4, 260, 130)]
+    awkward += [(s, 256, 9) for s in around(min(sizes.IN_PLACE_TERMS, 2**15) // 256)]
     for k in around(sizes.ABREAST * block):
         awkward += [(1, k, 9), (1, 20, k), (70, k, 1)]
     return sorted(set(awkward + narrow(dtype) + brought(dtype)))

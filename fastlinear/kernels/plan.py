@@ -14,7 +14,7 @@ from fastlinear.kernels.packing import FORM_A, FORM_B, are_rows_brought
 ABREAST, BLOCK, (_, LOW, _) = sizes.ABREAST, sizes.BLOCK, sizes.ROWS
 FETCHED_BYTES, GO_ABREAST = sizes.FETCHED_BYTES, sizes.GO_ABREAST
 GATHERED_TERMS, GROUP_BYTES = sizes.GATHERED_TERMS, sizes.GROUP_BYTES
-IN_PLACE_ROWS, PANEL_BYTES = sizes.IN_PLACE_ROWS, sizes.VECTORS * sizes.VECTOR_BYTES
+IN_PLACE_TERMS, PANEL_BYTES = sizes.IN_PLACE_TERMS, sizes.VECTORS * sizes.VECTOR_BYTES
 RESIDENT_BYTES, ROWS_OF_A_BYTES = sizes.RESIDENT_BYTES, sizes.ROWS_OF_A_BYTES
 STREAM_BYTES, STREAM_ROWS = sizes.STREAM_BYTES, sizes.STREAM_ROWS
 ROW_STEPS, STREAM_STEPS = sizes.ROW_STEPS, sizes.STREAM_STEPS
@@ -57,8 +57,8 @@ def planned(item, I, J, K, A, B, formed):
         RESIDENT_BYTES if I <= LOW or I > STREAM_ROWS else 2 * RESIDENT_BYTES
     )
     if direct:
-        in_place = IN_PLACE_ROWS if resident else STREAM_ROWS
-        copied = formed == FORM_B or in_place < I
+        in_place = resident and I * min(K, BLOCK) <= IN_PLACE_TERMS
+        copied = formed == FORM_B or (I > STREAM_ROWS and not in_place)
     else:
         copied = I > TRANSPOSED_ROWS or B.row != item
     streamed = direct and not copied and not resident

@@ -146,11 +146,12 @@ of (4096, 256, 64) took 1.35 ms copied, and takes 1.22; with 512 KiB, 2.8 in pla
 some rows, 3 to STREAM_ROWS, twice that size: few passes over it, each of them long. At (16, 256,
 256): 21 us; 26 when it was streamed."""
 
-IN_PLACE_ROWS = 2**60 if VECTOR_BYTES == 64 else 96
-"""For more rows of A than this, B is copied even if it is resident: where a panel is a single cache
-line wide, lines a power of two apart crowd the same few sets of the L1 cache. On Zen 3, dX of
-(4096, 256, 64) took 1.6 ms in place, and takes 1.4; up to some 96 rows the copy would cost more.
-Panels of 64-byte vectors are four lines wide, and were faster in place."""
+IN_PLACE_TERMS = 2**60 if VECTOR_BYTES == 64 else 24 * 1024
+"""Where rows of A times the terms of a block are more than this, even a resident B is copied: where
+a panel is a single cache line wide, lines a power of two apart crowd the same few sets of the L1
+cache. On Zen 3, dX of (4096, 256, 64) took 1.6 ms in place, and takes 1.4, Y of (64, 784, 128)
+170 us, and takes 143; for less the copy would cost more: 7.1 us at (64, 64, 64), for 6.6. Panels of
+64-byte vectors are four lines wide, and were faster in place."""
 
 STREAM_ROWS = 16 if VECTOR_BYTES == 64 else 12
 """Up to this many rows of A, B is read where it stands, a few rows at a time: copying it would cost

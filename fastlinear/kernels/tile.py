@@ -215,6 +215,22 @@ def fetch(typingctx, shape, address):
 
 
 @intrinsic
+def fetch_tile(typingctx, tile, address, stride):
+    """Ask for the cache lines of a tile in memory."""
+
+    def codegen(context, builder, signature, args):
+        _, address, stride = args
+        for _ in range(tile.rows):
+            nbytes = tile.vectors * tile.lanes * tile.itemsize
+            lines = [address.type(line) for line in range(0, nbytes, LINE_BYTES)]
+            prefetch(builder, [builder.add(address, line) for line in lines])
+            address = builder.add(address, stride)
+        return context.get_dummy_value()
+
+    return types.none(tile, address, stride), codegen
+
+
+@intrinsic
 def store(typingctx, tile, address, stride, left):
     """Write the tile to memory, its rows ``stride`` bytes apart."""
 
