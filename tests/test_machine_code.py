@@ -56,6 +56,14 @@ def test_no_loop_moves_a_vector_to_or_from_the_stack_or_writes_memory(loops):
         assert not loop.calls, loop.lines
 
 
+def test_every_sum_is_part_of_a_kernel_that_is_called_by_address(loops):
+    """A function called by symbol runs as it was first compiled, in whatever library: 25 % slower.
+
+    So it was in the process that had compiled it, and not where it came from the disk cache.
+    """
+    assert {loop.function for loop in loops} == {"adjacent_product", "distant_product"}
+
+
 def test_no_loop_multiplies_without_adding(code):
     """A loop that lost its fma would not be among ``loops``."""
     assert [line for loop in code for line in loop.lines if re.match(r"v?mul[ps][sd]", line)] == []
@@ -110,6 +118,7 @@ def test_activations_are_vectorised(name, derivative, dtype):
     widest = [loop for loop in found if max(loop.packed, default=0) == sizes.VECTOR_BYTES]
     assert widest
     for loop in widest:
+        assert loop.function == "kernel"
         assert (loop.calls, loop.spills, loop.fma[0]) == (0, (), 0), loop.lines
 
 

@@ -55,7 +55,7 @@ def distant_product(one, block, P, end, fused):
 distant_address = shared(distant_product, block_types, lazy=True)
 
 
-@compiled(internal=True)
+@compiled(internal=True, inline=True)
 def row_abreast(one, J, K, A, B, C, O, end):
     """Add K terms to the J sums of C, if they have begun, and write them to O; A is (1, K).
 
