@@ -201,33 +201,20 @@ def load(typingctx, shape, address, stride, left):
 
 
 @intrinsic
-def fetch(typingctx, shape, address):
-    """Ask for the cache lines of a row of a tile, to come to the L2 cache."""
+def fetch(typingctx, shape, address, stride):
+    """Ask for the cache lines of a tile, rows ``stride`` bytes apart, to come to the L2 cache."""
     tile = shape.tile
 
     def codegen(context, builder, signature, args):
-        nbytes = tile.vectors * tile.lanes * tile.itemsize
-        lines = [args[1].type(line) for line in range(0, nbytes, LINE_BYTES)]
-        prefetch(builder, [builder.add(args[1], line) for line in lines])
-        return context.get_dummy_value()
-
-    return types.none(shape, address), codegen
-
-
-@intrinsic
-def fetch_tile(typingctx, tile, address, stride):
-    """Ask for the cache lines of a tile in memory."""
-
-    def codegen(context, builder, signature, args):
         _, address, stride = args
+        nbytes = tile.vectors * tile.lanes * tile.itemsize
         for _ in range(tile.rows):
-            nbytes = tile.vectors * tile.lanes * tile.itemsize
             lines = [address.type(line) for line in range(0, nbytes, LINE_BYTES)]
             prefetch(builder, [builder.add(address, line) for line in lines])
             address = builder.add(address, stride)
         return context.get_dummy_value()
 
-    return types.none(tile, address, stride), codegen
+    return types.none(shape, address, stride), codegen
 
 
 @intrinsic
