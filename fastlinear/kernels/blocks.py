@@ -47,7 +47,7 @@ class Block(NamedTuple):
     A: Matrix
     B: Matrix
     panel: int
-    """Bytes from one tile's columns of B to the next one's."""
+    """Bytes from one panel of B, the columns of a tall tile, to the next one."""
     chunk: int
     """Terms that one pass over the strip takes."""
     C: Matrix

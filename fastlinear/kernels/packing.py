@@ -60,24 +60,30 @@ def copy_strip(shape, item, K, J, B, T, n):
 
     n is a multiple of the shape's width, or at least J.
     """
-    step = width(shape)
+    pitch = n * item
     group = COPIED_TERMS if steps(shape) == 1 else max(K, 1)  # transposing reads along the terms
     for k in range(0, K, group):
-        terms = min(group, K - k)
-        j = 0
-        while j < J:
-            Bj = moved(B, k, j)
-            t = T + (j // n * K * n + k * n + j % n) * item
-            left = J - j
-            if left >= step:
-                copy_panel(shape, item, terms, Bj, t, n * item, step)
-                j += step
-            elif left * 4 > step:
-                copy_panel(narrowed(shape, 1), item, terms, Bj, t, n * item, left)
-                j += step // 2
-            else:
-                copy_panel(narrowed(shape, 2), item, terms, Bj, t, n * item, left)
-                j += left
+        copy_terms(shape, item, min(group, K - k), J, moved(B, k, 0), T + k * pitch, K * pitch, n)
+
+
+@compiled(internal=True, inline=True)
+def copy_terms(shape, item, K, J, B, T, panel, n):
+    """Copy K terms of a strip to all its panels, which lie ``panel`` bytes apart."""
+    step = width(shape)
+    j = 0
+    while j < J:
+        Bj = moved(B, 0, j)
+        t = T + j // n * panel + j % n * item
+        left = J - j
+        if left >= step:
+            copy_panel(shape, item, K, Bj, t, n * item, step)
+            j += step
+        elif left * 4 > step:
+            copy_panel(narrowed(shape, 1), item, K, Bj, t, n * item, left)
+            j += step // 2
+        else:
+            copy_panel(narrowed(shape, 2), item, K, Bj, t, n * item, left)
+            j += left
 
 
 @compiled(internal=True)

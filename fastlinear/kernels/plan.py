@@ -62,8 +62,8 @@ def planned(item, I, J, K, A, B, formed):
     else:
         copied = I > TRANSPOSED_ROWS or B.row != item
     streamed = direct and not copied and not resident
-    abreast = GO_ABREAST and I == 1 and K >= ABREAST * BLOCK and A.col == item
-    abreast = abreast and not direct and not copied
+    in_registers = not direct and not copied
+    abreast = in_registers and GO_ABREAST and I == 1 and K >= ABREAST * BLOCK and A.col == item
     block = BLOCK
     if abreast:  # from end to end, as memory lies, unless A's row must be formed in scratch
         block = ABREAST * BLOCK if formed == FORM_A else K

@@ -57,7 +57,8 @@ STRIP_BYTES = 1024
 it would take more than STRIP_AREA."""
 
 STREAM_BYTES = 16 * 1024
-"""Partial sums of such a product that are under way together: half of L1, and long runs of B."""
+"""Partial sums of a product of up to STREAM_ROWS rows that are under way together: half of L1, and
+long runs of B."""
 
 STREAM_STEPS = 8
 """Rows of B that one pass over a strip takes when B is read where it stands: enough to make the
@@ -128,8 +129,8 @@ GATHERED_BYTES = GROUP_BYTES + VECTOR_BYTES
 """Bytes from one such term to the next: a power of two would crowd a few sets of the L1 cache."""
 
 GO_ABREAST = REGISTERS == 32
-"""Whether blocks go abreast there at all. With 16 registers their vectors are spilled: (1, 1536,
-1000) took 243 us on Zen 3, and takes 172, though (1, 1024, 1024) took 176 and takes 276."""
+"""Whether blocks go abreast (ABREAST) at all. With 16 registers their vectors are spilled: (1,
+1536, 1000) took 243 us on Zen 3, and takes 172, though (1, 1024, 1024) took 176 and takes 276."""
 
 L2_BYTES = (2 if VECTOR_BYTES == 64 else 1) * 512 * 1024
 """The L2 cache of one core: 1 MiB and more beside 64-byte vectors (Skylake-SP, Zen 4), 512 KiB on
@@ -158,8 +159,8 @@ STREAM_ROWS = 16 if VECTOR_BYTES == 64 else 12
 as much as the product. On Zen 3, 16 rows against 1024 x 1024 took 600 us so, and take 515."""
 
 ROW_STEPS = 8 if VECTOR_BYTES == 64 else 4
-"""The same for one row. On Zen 4, 16.6 us at (1, 512, 512); 18.5 with 16, 21 with a whole block. On
-Zen 3, 2.65 ms at (1, 4096, 4096); 3.4 with 8, 3.7 with 2."""
+"""As STREAM_STEPS, for one row. On Zen 4, 16.6 us at (1, 512, 512); 18.5 with 16, 21 with a whole
+block. On Zen 3, 2.65 ms at (1, 4096, 4096); 3.4 with 8, 3.7 with 2."""
 
 FETCHED_BYTES = 12 * 2**20 if VECTOR_BYTES == 64 else 2**60
 """A B larger than this comes from memory rather than a cache: one row of A then asks for the next

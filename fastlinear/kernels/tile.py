@@ -154,35 +154,20 @@ def zeros(typingctx, shape):
 @intrinsic
 def steps(typingctx, shape):
     """Return how many terms of the sum one ``rank_update`` takes, a constant."""
-
-    def codegen(context, builder, signature, args):
-        return ir.Constant(context.get_value_type(types.intp), shape.tile.steps)
-
-    return types.intp(shape), codegen
+    return types.intp(shape), _constant(shape.tile.steps)
 
 
 @intrinsic
 def panels(typingctx, shape):
     """Return how many panels of B a row spans, a constant; at least 1."""
     tile = shape.tile
-    count = 1 if tile.transposed else max(1, tile.vectors // VECTORS)
-
-    def codegen(context, builder, signature, args):
-        return ir.Constant(context.get_value_type(types.intp), count)
-
-    return types.intp(shape), codegen
+    return types.intp(shape), _constant(1 if tile.transposed else max(1, tile.vectors // VECTORS))
 
 
 @intrinsic
 def width(typingctx, shape):
     """Return the number of elements in a row, a constant."""
-
-    def codegen(context, builder, signature, args):
-        return ir.Constant(
-            context.get_value_type(types.intp), shape.tile.vectors * shape.tile.lanes
-        )
-
-    return types.intp(shape), codegen
+    return types.intp(shape), _constant(shape.tile.vectors * shape.tile.lanes)
 
 
 @intrinsic
@@ -431,3 +416,8 @@ def _room(context: Any, builder: Any, tile: Any) -> Any:
 def _empty(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     """Return the zero of a tile's type, or the null that stands for a shape."""
     return ir.Constant(context.get_value_type(signature.return_type), None)
+
+
+def _constant(value: int) -> Any:
+    """Return the generator of code for an integer that is known by then."""
+    return lambda context, builder, *_: ir.Constant(context.get_value_type(types.intp), value)
