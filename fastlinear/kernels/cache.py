@@ -28,6 +28,7 @@ import numpy as np
 from numba.core import config, types
 from numba.core.caching import NullCache
 from numba.core.compiler import CompileResult
+from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 
 PACKAGE = Path(__file__).parent
@@ -64,7 +65,9 @@ class DiskCache(NullCache):
         if payload is None:
             announce()
             return None
-        target_context.refresh()
+        # Not target_context.refresh(), as Numba's own cache does: it imports all that a compiler
+        # needs, half a second, where machine code needs the memory functions it was linked with.
+        rtsys.initialize(target_context)
         result = CompileResult._rebuild(target_context, *payload)
         # A function among the arguments comes out of the file as a copy; callers ask for their own.
         result.fndesc.argtypes = _argument_types(sig)
