@@ -110,16 +110,23 @@ def test_whole_tiles_load_each_operand_once_and_stay_in_registers(loops, rows, v
 @pytest.mark.parametrize("derivative", [False, True], ids=["h", "h'"])
 @pytest.mark.parametrize("name", PAIRS)
 def test_activations_are_vectorised(name, derivative, dtype):
+    """Several vectors at a time, and one. One by itself puts nothing aside on the stack.
+
+    Several may have more values than there are registers: GELU, a sixth of whose instructions then
+    move vectors to the stack and back, still takes 20 cycles a vector for 27.
+    """
     if derivative:
         kernel, matrices = elementwise.hadamard_kernel(PAIRS[name].h_prime), 3
     else:
         kernel, matrices = elementwise.map_kernel(PAIRS[name].h), 2
     found = assembly.elementwise_loops(kernel, matrices, dtype)
     widest = [loop for loop in found if max(loop.packed, default=0) == sizes.VECTOR_BYTES]
-    assert widest
     for loop in widest:
         assert loop.function == "kernel"
-        assert (loop.calls, loop.spills, loop.fma[0]) == (0, (), 0), loop.lines
+        assert (loop.calls, loop.fma[0]) == (0, 0), loop.lines
+    assert sizes.INTERLEAVED in {loop.stores for loop in widest}
+    put_aside = [[line for line in loop.spills if line.endswith(")")] for loop in widest]
+    assert [] in put_aside
 
 
 def test_the_peak_is_measured_on_nothing_but_fma(dtype):

@@ -21,7 +21,7 @@ from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.lent import Lent
 from fastlinear.kernels.memory import MATRIX, call, itemsize, moved, row_of, view
 from fastlinear.kernels.shared import native_address
-from fastlinear.kernels.sizes import SHARED_ELEMENTS, VECTOR_BYTES
+from fastlinear.kernels.sizes import INTERLEAVED, SHARED_ELEMENTS, VECTOR_BYTES
 from fastlinear.kernels.threads import thread_count
 
 GRAIN = 64  # elements: shares start at a cache line, and no two write to the same one
@@ -30,17 +30,19 @@ GRAIN = 64  # elements: shares start at a cache line, and no two write to the sa
 def map_kernel(h: Any) -> Any:
     """Return the kernel of Y_rc = h(X_rc); the columns of X and Y are adjacent; X may be Y."""
 
+    def run(one, XY, r, start, length, p, q):
+        X, Y = XY
+        x = row_of(one, moved(X, r, start), 0, length)
+        y = row_of(one, moved(Y, r, start), 0, length)
+        for c in range(length):
+            y[c] = h(x[c], p, q)
+
+    run, several = run_kernels(run)
+
     @compiled(internal=True)
     def kernel(one, rows, columns, X, Y, p, q):
         rows, columns = folded(itemsize(one), rows, columns, X, Y, Y)
-        runs = runs_of(one, columns, X.data != Y.data)
-        for r in range(rows):
-            for k in range(runs):
-                start, length = run_bounds(one, columns, k, runs)
-                x = row_of(one, moved(X, r, start), 0, length)
-                y = row_of(one, moved(Y, r, start), 0, length)
-                for c in range(length):
-                    y[c] = h(x[c], p, q)
+        through(run, several, one, rows, columns, (X, Y), X.data != Y.data, p, q)
 
     return kernel
 
@@ -48,20 +50,49 @@ def map_kernel(h: Any) -> Any:
 def hadamard_kernel(h_prime: Any) -> Any:
     """Return the kernel of dX_rc = dY_rc h'(V_rc), equation (18), columns adjacent, or in place."""
 
+    def run(one, operands, r, start, length, p, q):
+        dY, V, dX = operands
+        dy = row_of(one, moved(dY, r, start), 0, length)
+        v = row_of(one, moved(V, r, start), 0, length)
+        dx = row_of(one, moved(dX, r, start), 0, length)
+        for c in range(length):
+            dx[c] = dy[c] * h_prime(v[c], p, q)
+
+    run, several = run_kernels(run)
+
     @compiled(internal=True)
     def kernel(one, rows, columns, dY, V, dX, p, q):
         rows, columns = folded(itemsize(one), rows, columns, dY, V, dX)
-        runs = runs_of(one, columns, dX.data != dY.data and dX.data != V.data)
-        for r in range(rows):
-            for k in range(runs):
-                start, length = run_bounds(one, columns, k, runs)
-                dy = row_of(one, moved(dY, r, start), 0, length)
-                v = row_of(one, moved(V, r, start), 0, length)
-                dx = row_of(one, moved(dX, r, start), 0, length)
-                for c in range(length):
-                    dx[c] = dy[c] * h_prime(v[c], p, q)
+        apart = dX.data != dY.data and dX.data != V.data
+        through(run, several, one, rows, columns, (dY, V, dX), apart, p, q)
 
     return kernel
+
+
+def run_kernels(run: Any) -> tuple[Any, Any]:
+    """Return the loop over a run of a row, compiled for one vector at a time and for several."""
+    single = compiled(run, internal=True, inline=True)
+    return single, compiled(run, internal=True, inline=True, interleaved=True)
+
+
+@compiled(internal=True, inline=True)
+def through(run, several, one, rows, columns, operands, apart, p, q):
+    """Go through rows: several vectors at a time, or one, and a last run that overlaps the others.
+
+    Otherwise up to a vector less one of elements would be computed one by one. What is not
+    ``apart``, but in place, goes through in one run: what overlaps would be computed from results.
+    """
+    lanes = VECTOR_BYTES // itemsize(one)
+    unit = INTERLEAVED * lanes if columns >= INTERLEAVED * lanes else lanes
+    rest = columns % unit if apart and columns > unit else 0
+    for r in range(rows):
+        for last in range(2 if rest > 0 else 1):
+            start = columns - unit if last else 0
+            length = unit if last else columns - rest
+            if unit > lanes:
+                several(one, operands, r, start, length, p, q)
+            else:
+                run(one, operands, r, start, length, p, q)
 
 
 @compiled(internal=True)
@@ -71,28 +102,6 @@ def folded(item, rows, columns, A, B, C):
     if A.row == length and B.row == length and C.row == length:
         return 1, rows * columns
     return rows, columns
-
-
-@compiled(internal=True, inline=True)
-def runs_of(one, columns, apart):
-    """Return in how many runs a row is taken: 2 for whole vectors and a last one overlapping them.
-
-    Otherwise up to a vector less one of elements would be computed one by one. In place, what
-    overlaps would be computed from results.
-    """
-    lanes = VECTOR_BYTES // itemsize(one)
-    return 2 if apart and columns > lanes and columns % lanes > 0 else 1
-
-
-@compiled(internal=True, inline=True)
-def run_bounds(one, columns, k, runs):
-    """Return where run k of a row begins, and its length."""
-    lanes = VECTOR_BYTES // itemsize(one)
-    if runs == 1:
-        return 0, columns
-    if k == 0:
-        return 0, columns - columns % lanes
-    return columns - lanes, lanes
 
 
 @compiled

@@ -13,6 +13,7 @@ from numba.core import config, sigutils
 from numba.core.registry import CPUDispatcher
 
 from fastlinear.kernels.cache import DiskCache
+from fastlinear.kernels.interleaving import Interleaving
 
 # Flags, the same for every kernel:
 #   error_model="numpy"  division follows IEEE; the Python model puts a zero check before every
@@ -43,6 +44,7 @@ def compiled(
     any_layout: bool = False,
     internal: bool = False,
     inline: bool = False,
+    interleaved: bool = False,
 ) -> Any:
     """Compile ``function`` in nopython mode, lazily for each signature, and cache it on disk.
 
@@ -60,6 +62,8 @@ def compiled(
     inline : bool
         Make it part of whatever calls it. LLVM inlines by size, and a loop around a call that
         stayed a call is not vectorised.
+    interleaved : bool
+        Take several vectors at once through its loops: see `interleaving`.
 
     Under NUMBA_DISABLE_JIT it stays a Python function, whose scalars follow IEEE without a word.
     """
@@ -68,6 +72,8 @@ def compiled(
         if config.DISABLE_JIT:
             return np.errstate(all="ignore")(function)
         options = {**FLAGS, **(NO_WRAPPERS if internal else {}), "forceinline": inline}
+        if interleaved:
+            options["pipeline_class"] = Interleaving
         dispatcher = njit(parallel=PRANGE_ONLY if parallel else False, **options)(function)
         dispatcher.__class__ = StridedKernel if any_layout else Kernel
         dispatcher._cache = _OutermostCache(DiskCache(function))

@@ -199,7 +199,7 @@ def map_stage(h: Any) -> Any:
     """
     row = row_map(h)
 
-    @compiled(internal=True, inline=True)
+    @compiled(internal=True, inline=True, interleaved=True)
     def stage(one, rows, columns, layer, X, Z, Y):
         if is_row(one, rows, layer):
             row(one, layer, X, Y)

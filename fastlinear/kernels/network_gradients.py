@@ -61,7 +61,7 @@ def map_stage(h: Any, h_prime: Any, from_output: bool) -> Stage:
     """Return the stage A = h(X W^T + b), or A = h(X); ``h_prime`` takes A if ``from_output``."""
     keep = keep_output if from_output else keep_input  # the cache can name a function, not a bool
 
-    @compiled(internal=True)
+    @compiled(internal=True, interleaved=True)
     def forward(layer, x):
         z = affine_of(layer, x)
         a = np.empty_like(z)
@@ -71,7 +71,7 @@ def map_stage(h: Any, h_prime: Any, from_output: bool) -> Stage:
                 a[s, n] = h(z[s, n], p, q)
         return a, keep(z, a)
 
-    @compiled(internal=True)
+    @compiled(internal=True, interleaved=True)
     def backward(layer, x, v, da, dW, db, dx):
         dz = np.empty_like(v)
         p, q = layer[2][0], layer[2][1]

@@ -1,0 +1,67 @@
+"""Several vectors under way at once, where a loop's body is one long chain of operations.
+
+h and h' are some 20 to 40 operations, each waiting for the one before: 70 cycles and more for a
+vector, of which a core's schedulers hold two or three. LLVM's vectoriser can take several vectors
+through the body side by side, each operation for all of them before the next, but does so of its
+own accord only for loops of a few instructions. Here its loops are asked for it, by the metadata
+that Clang writes for ``#pragma clang loop interleave_count``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir as llvm
+from numba.core import ir
+from numba.core.compiler import CompilerBase, DefaultPassBuilder
+from numba.core.compiler_machinery import register_pass
+from numba.core.lowering import Lower
+from numba.core.typed_passes import BaseNativeLowering, NativeLowering
+
+from fastlinear.kernels.sizes import INTERLEAVED
+
+
+class InterleavingLower(Lower):
+    """Lowering that asks for `INTERLEAVED` vectors at once in each loop."""
+
+    def lower_inst(self, inst: Any) -> None:
+        """Lower one instruction; mark it where it closes a loop."""
+        backward = isinstance(inst, ir.Jump) and self.blkmap[inst.target].is_terminated
+        super().lower_inst(inst)
+        if backward:
+            self.builder.block.terminator.set_metadata("llvm.loop", _loop(self.module))
+
+
+def _loop(module: Any) -> Any:
+    """Return the metadata of one loop: a node that begins with itself, and so is like no other."""
+    count = llvm.Constant(llvm.IntType(32), INTERLEAVED)
+    request = module.add_metadata(["llvm.loop.interleave.count", count])
+    loop = llvm.MDValue(module, [request], name=str(len(module.metadata)))
+    loop.operands = (loop, request)
+    return loop
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class InterleavingLowering(BaseNativeLowering):
+    """The lowering pass with `InterleavingLower`."""
+
+    _name = "fastlinear_interleaving_lowering"
+
+    @property
+    def lowering_class(self) -> Any:
+        """The class that lowers a function."""
+        return InterleavingLower
+
+
+class Interleaving(CompilerBase):
+    """Numba's nopython pipeline, with loops that take several vectors at once."""
+
+    def define_pipelines(self) -> list[Any]:
+        """Return the pipeline."""
+        pipeline = DefaultPassBuilder.define_nopython_pipeline(self.state)
+        pipeline.passes = [
+            (InterleavingLowering if each is NativeLowering else each, description)
+            for each, description in pipeline.passes
+        ]
+        pipeline.finalize()
+        return [pipeline]
