@@ -136,6 +136,22 @@ def test_an_edit_anywhere_compiles_anew(warm, file, old, new, expected):
     assert warm.run() == WARM, "what was compiled before is still there"
 
 
+def test_an_edit_under_a_running_process_does_not_name_what_it_compiles(warm):
+    """As by an upgrade: the process goes on with the sources that it has imported."""
+    old, new = "builder.fma(*args)", "builder.fma(args[0], args[1], builder.fneg(args[2]))"
+    prologue = f"""
+import pathlib, fastlinear
+path = pathlib.Path(fastlinear.__file__).parent / "kernels" / "fma.py"
+path.write_text(path.read_text().replace({old!r}, {new!r}))
+"""
+    for path in warm.files():
+        path.unlink()
+    assert warm.run(prologue) == COLD
+    result = warm.run()
+    assert result.compiled
+    assert result.printed.endswith(" 2.0")
+
+
 @pytest.mark.parametrize(
     "prologue",
     [
@@ -217,6 +233,38 @@ def test_a_kernel_that_takes_a_function_is_found_again(tmp_path):
         assert printed.stdout.strip() == "0.0 2.0"
 
 
+CACHED_BY_THE_USER = """
+import numba, numpy as np
+from fastlinear.kernels import tiled
+@numba.njit(cache=True)
+def product(X, W, b, Y):
+    tiled.linear_forward(X, W, b, Y)
+Y = np.empty((3, 2), np.float32)
+product(np.ones((3, 4), np.float32), np.ones((2, 4), np.float32), np.ones(2, np.float32), Y)
+print(*Y[0], sum(product.stats.cache_hits.values()))
+"""
+
+
+def test_a_function_in_the_users_own_cache_starts_the_threads(tmp_path):
+    """It is all that a later process runs: no kernel is loaded that would start them."""
+    script = tmp_path / "script.py"
+    script.write_text(CACHED_BY_THE_USER, encoding="utf-8")
+    environment = {**os.environ, "FASTLINEAR_QUIET": "1"}
+    environment |= {"PYTHONPATH": str(Path(fastlinear.__file__).parents[1])}
+    for hits in (0, 0, 1):  # with cold kernels, with warm ones, with nothing left to compile
+        if hits == 0:
+            shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
+        printed = subprocess.run(
+            [sys.executable, script],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=300,
+        )
+        assert printed.stdout.split() == ["5.0", "5.0", str(hits)]
+
+
 # --- never in the way -----------------------------------------------------------------------------
 
 
@@ -225,6 +273,20 @@ def test_read_only_installation(installation):
     assert installation.run() == COLD
     assert installation.run() == WARM
     assert any(installation.home.rglob("*.kernel"))
+
+
+def test_kernels_in_a_folder_that_takes_no_more(warm):
+    """As in an image that was warmed up, and runs read-only."""
+    prologue = (
+        "import tempfile\n"
+        "def read_only(*args, **options): raise OSError('Read-only file system')\n"
+        "tempfile.TemporaryFile = read_only\n"
+    )
+    environment = {"HOME": os.devnull}
+    assert warm.run(prologue, environment=environment) == WARM
+    for path in warm.files():
+        path.unlink()
+    assert warm.run(prologue, environment=environment) == Result(RIGHT, False, warnings=1)
 
 
 def test_a_folder_of_ones_own(warm):

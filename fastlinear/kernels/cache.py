@@ -41,7 +41,26 @@ _SETTINGS = (
     "ENABLE_AVX",
     "BOUNDSCHECK",
     "LLVM_PASS_TIMINGS",
+    "LLVM_REFPRUNE_PASS",
+    "LLVM_REFPRUNE_FLAGS",
+    "DEBUGINFO_DEFAULT",
+    "DEBUG_NRT",
+    "EXTEND_VARIABLE_LIFETIMES",
 )
+
+
+def _sources() -> str:
+    """Return a digest of all modules whose code may become part of a kernel."""
+    sources = hashlib.sha256()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        sources.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0")
+        sources.update(path.read_bytes() + b"\0")
+    return sources.hexdigest()
+
+
+# Now, while they are imported: an upgrade under a running process must not give its name to what
+# the process compiles from the old ones.
+_SOURCES = _sources()
 
 
 class DiskCache(NullCache):
@@ -58,36 +77,38 @@ class DiskCache(NullCache):
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return the compile result for a signature, or None."""
-        path = self._path(sig, target_context.codegen())
-        if path is None:
+        name = self._file_name(sig, target_context.codegen())
+        if name is None:
             return None
-        payload = _read(path)
+        payload = _read(name)
         if payload is None:
-            announce()
+            if cache_folder() is not None:
+                announce()
             return None
         # Not target_context.refresh(), as Numba's own cache does: it imports all that a compiler
         # needs, half a second, where machine code needs the memory functions it was linked with.
         rtsys.initialize(target_context)
         result = CompileResult._rebuild(target_context, *payload)
+        # Numba forgets what starts the threads; a caller that is compiled now must not.
+        result.library._reload_init.update(result.reload_init)
         # A function among the arguments comes out of the file as a copy; callers ask for their own.
         result.fndesc.argtypes = _argument_types(sig)
         return result._replace(signature=result.signature.replace(args=_argument_types(sig)))
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Store a compile result; a failure to write costs a warning, once."""
-        path = self._path(sig, data.codegen)
-        if path is not None and not data.library.has_dynamic_globals:
-            _write(path, dumps(data._reduce()))
+        name, folder = self._file_name(sig, data.codegen), cache_folder()
+        if name is not None and folder is not None and not data.library.has_dynamic_globals:
+            _write(folder / name, dumps(data._reduce()))
 
-    def _path(self, sig: Any, codegen: Any) -> Path | None:
-        """Return the file for a signature, or None where the function can't be named for good."""
-        folder = cache_folder()
+    def _file_name(self, sig: Any, codegen: Any) -> str | None:
+        """Return the file's name for a signature; None where the function has no lasting name."""
         name = _name(self._function)
         arguments = [_type_name(t) for t in _argument_types(sig)]
-        if folder is None or name is None or None in arguments:
+        if name is None or None in arguments:
             return None
         key = repr((_build(), codegen.magic_tuple(), name, arguments))
-        return folder / f"{self._function.__name__}-{_digest(key.encode())[:32]}.kernel"
+        return f"{self._function.__name__}-{_digest(key.encode())[:32]}.kernel"
 
 
 @functools.cache
@@ -101,26 +122,30 @@ def announce() -> None:
         )
 
 
-@functools.cache
-def cache_folder() -> Path | None:
-    """Return the folder of compiled kernels, or None, with a warning, where none is writable.
+def _folders() -> list[Path]:
+    """Return where compiled kernels may lie: NUMBA_CACHE_DIR if set, else two folders.
 
-    NUMBA_CACHE_DIR if set, else beside the sources, else in the user's own cache folder.
+    They are the one beside the sources and the one in the user's own cache folder.
     """
     if config.CACHE_DIR:
-        candidates = [Path(config.CACHE_DIR) / "fastlinear"]
-    else:
-        candidates = [PACKAGE / "__pycache__"]
-        with contextlib.suppress(RuntimeError):  # no home folder
-            candidates.append(_user_cache() / "fastlinear")
-    for folder in candidates:
+        return [Path(config.CACHE_DIR) / "fastlinear"]
+    folders = [PACKAGE / "__pycache__"]
+    with contextlib.suppress(RuntimeError):  # no home folder
+        folders.append(_user_cache() / "fastlinear")
+    return folders
+
+
+@functools.cache
+def cache_folder() -> Path | None:
+    """Return the folder that takes new kernels, or None, with a warning, where none is writable."""
+    for folder in _folders():
         try:
             folder.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=folder).close()
         except OSError:
             continue
         return folder
-    _warn(f"no writable folder for compiled kernels among {', '.join(map(str, candidates))}")
+    _warn(f"no writable folder for compiled kernels among {', '.join(map(str, _folders()))}")
     return None
 
 
@@ -135,13 +160,9 @@ def _user_cache() -> Path:
 @functools.cache
 def _build() -> tuple[Any, ...]:
     """Return what all machine code depends on: sources, versions and the compiler's settings."""
-    sources = hashlib.sha256()
-    for path in sorted(PACKAGE.rglob("*.py")):
-        sources.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0")
-        sources.update(path.read_bytes() + b"\0")
     versions = (platform.python_version(), numba.__version__, llvmlite.__version__, np.__version__)
     settings = tuple((name, getattr(config, name, None)) for name in _SETTINGS)
-    return sources.hexdigest(), versions, settings
+    return _SOURCES, versions, settings
 
 
 def _name(function: Any) -> str | None:
@@ -175,16 +196,17 @@ def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _read(path: Path) -> Any:
-    """Return the payload of a cache file, or None if it is missing or damaged."""
-    try:
-        data = path.read_bytes()
-    except OSError:
-        return None
-    checksum, body = data[:64], data[64:]
-    if _digest(body).encode() != checksum:
-        return None
-    return pickle.loads(body)
+def _read(name: str) -> Any:
+    """Return the payload of a cache file, or None if it is missing or damaged everywhere."""
+    for folder in _folders():
+        try:
+            data = (folder / name).read_bytes()
+        except OSError:
+            continue
+        checksum, body = data[:64], data[64:]
+        if _digest(body).encode() == checksum:
+            return pickle.loads(body)
+    return None
 
 
 def _write(path: Path, body: bytes) -> None:
