@@ -323,6 +323,9 @@ def test_wrong_types_do_not_compile():
         fn((*params, *params[-3:]), x)
     with pytest.raises(TypingError, match=r"expected W, b and \(p, q\) for each layer"):
         fn(params[:-1], x)
+    for wrong in (list(params), params[0], None):
+        with pytest.raises(TypingError, match="params: expected a tuple of arrays, got"):
+            fn(wrong, x)
     frozen_out = np.empty(2, F4)
     frozen_out.flags.writeable = False
     with pytest.raises(TypingError, match="out: expected a 1-D array of float32 to write"):

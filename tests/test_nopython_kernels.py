@@ -50,6 +50,32 @@ def test_kernels_in_nopython_code(kernels):
             assert same(got, value)
 
 
+W, b = sample(3, 4), sample(3)
+
+
+@pytest.mark.parametrize("kernels", [loops, tiled], ids=["loops", "tiled"])
+def test_read_only_arrays_in_nopython_code(kernels):
+    """As all that a compiled function takes from outside, W and b here."""
+    forward, inputs = kernels.linear_forward, kernels.linear_backward_input
+
+    @njit
+    def both(X, Y, dX):
+        forward(X, W, b, Y)
+        inputs(Y, W, dX)
+
+    X = sample(2, 4, seed=1)
+    frozen, expected, results = X.copy(), blank(2, 3, dtype=np.float32), np.empty_like(X)
+    frozen.flags.writeable = False
+    forward(frozen, W, b, expected)
+    for given in (X, frozen):
+        Y = np.empty_like(expected)
+        both(given, Y, results)
+        assert same(Y, expected)
+    result = np.empty_like(X)
+    inputs(expected, W, result)
+    assert same(results, result)
+
+
 def test_loops_activation_in_nopython_code():
     h, h_prime = fl.ELU().pair.h, fl.ELU().pair.h_prime
 

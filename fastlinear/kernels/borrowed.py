@@ -71,6 +71,7 @@ def matrix(typingctx, x):
 @intrinsic(lambda arrays: tuple(map(python_plane, arrays)))
 def planes_of(typingctx, arrays):
     """Return the planes of a tuple of arrays."""
+    _require_tuple("kept and grads", arrays)
     result = types.UniTuple(PLANE, len(arrays))
 
     def codegen(context, builder, signature, args):
@@ -206,7 +207,13 @@ def require_gradients(typingctx, params, kept, dy, grads, dx):
     return types.none(params, kept, dy, grads, dx), lambda context, *_: context.get_dummy_value()
 
 
+def _require_tuple(name: str, t: Any) -> None:
+    if not isinstance(t, types.BaseTuple):
+        raise TypingError(f"{name}: expected a tuple of arrays, got {t}")
+
+
 def _require_gradients(params: Any, kept: Any, dy: Any, grads: Any, dx: Any) -> None:
+    _require_tuple("params", params)
     scalar, count = params[0].dtype, len(params) // 3
     _require_array("dy", dy, scalar, 2)
     if not isinstance(dx, types.NoneType | types.Omitted):
@@ -221,6 +228,7 @@ def _require_gradients(params: Any, kept: Any, dy: Any, grads: Any, dx: Any) -> 
 
 
 def _require_params(params: Any, scalar: Any) -> None:
+    _require_tuple("params", params)
     if not isinstance(scalar, types.Float):
         raise TypingError(f"x: expected float32 or float64, got {scalar}")
     if not all(isinstance(t, types.Array) and t.dtype == scalar for t in params):

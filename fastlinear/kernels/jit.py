@@ -124,6 +124,8 @@ class Kernel(CPUDispatcher):
 class StridedKernel(Kernel):
     """A kernel whose array arguments are all typed with the general, strided layout."""
 
+    _can_compile: bool
+
     def entry(self, *args: Any) -> Callable[..., Any]:
         """Return the body for these types, to be called without a look at what is passed.
 
@@ -134,10 +136,25 @@ class StridedKernel(Kernel):
         entry_point: Callable[..., Any] = super().compile(args)
         return entry_point
 
+    def get_call_template(self, args: Any, kws: Any) -> Any:
+        """Return how nopython code calls it: there, what is read-only stays so.
+
+        Numba hands it on as nothing else, and it freezes all arrays that are globals.
+        """
+        args = tuple(map(_strided, self._compiler.fold_argument_types(args, kws)[1]))
+        frozen = any(isinstance(t, types.Array) and not t.mutable for t in args)
+        if frozen and args not in self.overloads:
+            super().compile(args)
+        before, self._can_compile = self._can_compile, self._can_compile and not frozen
+        try:
+            return super().get_call_template(args, {})
+        finally:
+            self._can_compile = before
+
     def compile(self, sig: Any) -> Any:
-        """Compile or load the body for the strided form of a signature."""
+        """Compile or load the body for the strided form of a signature, all arrays writeable."""
         args, _ = sigutils.normalize_signature(sig)
-        strided = tuple(_strided(t) for t in args)
+        strided = tuple(_strided(t, readonly=False) for t in args)
         entry_point = super().compile(strided)
         if strided != args:
             # From now on the C dispatcher finds this body for the layouts that came as well.
@@ -147,8 +164,8 @@ class StridedKernel(Kernel):
         return entry_point
 
 
-def _strided(t: Any) -> Any:
-    return t.copy(layout="A", readonly=False) if isinstance(t, types.Array) else t
+def _strided(t: Any, **changed: bool) -> Any:
+    return t.copy(layout="A", **changed) if isinstance(t, types.Array) else t
 
 
 class _OutermostCache:

@@ -170,7 +170,8 @@ class Module(ABC):
         """Return ``fn`` and ``params``: this network for use inside the user's own nopython code.
 
         ``fn(params, x)`` returns a new array and ``fn(params, x, out)`` fills and returns ``out``,
-        without allocating: x of shape (M,) or (S, M), out (N,) or (S, N), all in the network's
+        without allocating, but for layers wider than some 20000 features and for weights that are
+        not in Fortran order: x of shape (M,) or (S, M), out (N,) or (S, N), all in the network's
         dtype, any strides. ``out`` must not overlap x or the params. It has the bits of `predict`
         with the formulation "tiled" or "loops", is serial, and any number of threads may call it at
         once: from ``@njit`` functions, inside ``prange``, from a ``@cfunc``, or from Python.
@@ -179,8 +180,9 @@ class Module(ABC):
         sizes, so nothing is compiled again for other weights.
 
         A function of your own with ``@njit(cache=True)`` may call it. Numba keeps the network's
-        code in that function's file and notices edits of your source only: after an upgrade of
-        fastlinear, delete such files.
+        code in that function's file and notices edits of your source only: delete such files after
+        an upgrade of fastlinear, and where the same source is to run another sequence of layers or
+        activations, whose ``fn`` is another function.
 
         Returns
         -------
