@@ -71,6 +71,23 @@ def test_every_layout(dtype, act, shape):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_a_page_apart(dtype):
+    """They are copied to scratch where there are enough of them and B is wide enough."""
+    least = sizes.REPAID_BYTES // np.dtype(dtype).itemsize
+    for S, M, N in [
+        *[(s, 19, least) for s in (*around(sizes.REPAID_ROWS)[2:], sizes.ROWS_OF_A_BYTES // 4 + 1)],
+        *[(70, 11, n) for n in (least - 1, least + 1)],
+        *[(70, m, least) for m in (1, 2, 8, sizes.BLOCK + 1)],
+    ]:
+        X, W, b, dA = problem(S, M, N, dtype)
+        apart = [blank(S, n + 4096, dtype=dtype)[:, :n] for n in (M, N)]
+        apart[0][:], apart[1][:] = X, dA
+        for act in (None, ACTIVATIONS["relu"]):
+            expected = step(LOOPS, X, W, b, dA, act)
+            assert_same_bits(step(TILED, apart[0], W, b, apart[1], act), expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(1, 600, 500), (300, 70, 64), (64, 300, 7), (1100, 20, 30)])
 def test_thread_invariance(dtype, shape):
     X, W, b, dA = problem(*shape, dtype)

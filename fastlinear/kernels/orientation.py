@@ -74,7 +74,7 @@ def is_narrow(item, task):
     if lanes > I or not may_turn(item, task):
         return False
     straight, turned = 10 * cycles(I, J, lanes), 10 * cycles(J, I, lanes)
-    if are_rows_brought(item, I, task.K, task.A):
+    if are_rows_brought(item, I, J, task.K, task.A):
         straight += BRINGING * I
     if task.A.row != item:
         turned += TRANSPOSING * I

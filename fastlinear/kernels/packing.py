@@ -25,6 +25,8 @@ from fastlinear.kernels.tile import (
 APART_BYTES, COPIED_TERMS = sizes.APART_BYTES, sizes.COPIED_TERMS
 GATHERED_BYTES, GATHERED_TERMS = sizes.GATHERED_BYTES, sizes.GATHERED_TERMS
 GROUP_BYTES, NEAR_BYTES = sizes.GROUP_BYTES, sizes.NEAR_BYTES
+REPAID_BYTES, REPAID_ROWS = sizes.REPAID_BYTES, sizes.REPAID_ROWS
+ROWS_APART_BYTES = sizes.ROWS_APART_BYTES
 SHORT_BYTES, STREAM_ROWS = sizes.SHORT_BYTES, sizes.STREAM_ROWS
 VECTORS, VECTOR_BYTES = sizes.VECTORS, sizes.VECTOR_BYTES
 TRANSPOSED_VECTOR_BYTES = sizes.TRANSPOSED_VECTOR_BYTES
@@ -113,8 +115,10 @@ def form_strip(one, n, K, J, dA, V, T, fused):
 
 
 @compiled
-def are_rows_brought(item, I, K, A):
-    """Return whether A's rows come to scratch because their K terms lie too far apart."""
+def are_rows_brought(item, I, J, K, A):
+    """Return whether A's rows come to scratch because they, or their terms, lie too far apart."""
+    if A.col == item:
+        return A.row >= ROWS_APART_BYTES and I >= REPAID_ROWS and J * item >= REPAID_BYTES
     return A.row == item and A.col > APART_BYTES and K * A.col > NEAR_BYTES and I > STREAM_ROWS
 
 
@@ -139,10 +143,13 @@ def bring_rows(one, I, K, A, V, F, fused):
     item = itemsize(one)
     pitch = row_pitch(item, K)
     rows = Matrix(F, pitch, item)
+    plain = row_shape(one, VECTORS, VECTOR_BYTES, False)
+    if A.col == item and fused.formed != FORM_A:
+        copy_strip(plain, item, I, K, A, F, pitch // item)
+        return rows
     if A.col == item or (K == 1 and A.row != item):
         call(fused.hadamard, (one, I, K, A, V, rows, fused.p, fused.q))
         return rows
-    plain = row_shape(one, VECTORS, VECTOR_BYTES, False)
     across = row_shape(one, 2, TRANSPOSED_VECTOR_BYTES, True)
     short = I * item < SHORT_BYTES
     piece = Matrix(F + I * pitch, I * item if short else GATHERED_BYTES, item)

@@ -38,7 +38,7 @@ class Plan(NamedTuple):
     copied: bool
     """Whether strips of B are copied to scratch, in panels of a tile's width."""
     bring_a: bool
-    """Whether rows of A come to scratch: to be formed, or because its terms lie far apart."""
+    """Whether rows of A come to scratch: to be formed, or because they or terms lie far apart."""
     block: int
     """Terms of the sum that are taken together: one block, or several that go abreast."""
     fetch: bool
@@ -70,7 +70,7 @@ def planned(item, I, J, K, A, B, formed):
     span = STREAM_BYTES // I // STRIP_BYTES * STRIP_BYTES if streamed else STRIP_BYTES
     if copied:
         span = min(span, STRIP_AREA // max(1, min(K, BLOCK)) // PANEL_BYTES * PANEL_BYTES)
-    bring_a = formed == FORM_A or are_rows_brought(item, I, K, A)
+    bring_a = formed == FORM_A or are_rows_brought(item, I, J, K, A)
     rows, columns = I, span // item
     if bring_a:
         rows = min(I, (ROWS_OF_A_BYTES if K > GATHERED_TERMS else GROUP_BYTES) // item)

@@ -177,6 +177,18 @@ APART_BYTES = GROUP_BYTES if VECTOR_BYTES == 64 else 64
 they take the L1 cache. A tile of 32-byte vectors asks for the next one four times as soon as one of
 64 bytes: brought, dW of (128, 784, 128) takes 281 us for 318 there."""
 
+ROWS_APART_BYTES = 2**60 if VECTOR_BYTES == 64 else 4096
+"""Rows of A, their terms adjacent, that lie a page or more apart are copied: those of a tile crowd
+one set of the L1 cache, and the pages of all of them the TLB. On Zen 3, dX of (2048, 2048, 2048)
+took 233 ms in place, and takes 209. Not measured with 64-byte vectors."""
+
+REPAID_ROWS = 64
+"""Rows of A that repay such a copy: 5 % less time for Y of (64, 4096, 4096)."""
+
+REPAID_BYTES = 2048
+"""Width of B that repays it, for as many times a row of A is read. Of 256 columns it made no
+difference that could be measured."""
+
 COPIED_TERMS = BLOCK if VECTOR_BYTES == 64 else 8
 """Terms of B that are copied at a time, all panels of a strip: where a panel is a single cache line
 wide, long columns of it would have no prefetcher, and lines a power of two apart crowd the same few

@@ -69,7 +69,7 @@ def choices(case: Case) -> Iterator[str]:
 def how_a_is_read(plan: Plan) -> str:
     """Return how A comes to the tile."""
     if plan.bring_a:
-        return f"brought to scratch {plan.rows} rows at a time: its terms lie far apart"
+        return f"brought to scratch {plan.rows} rows at a time: they or its terms lie far apart"
     return "read where it stands"
 
 
