@@ -259,7 +259,7 @@ def test_explain(kernel, monkeypatch):
     assert "│    64 │    1 │     1 │   1 │     1 │      0 │     0 │      0 │      2 │" in out
 
 
-ABREAST = "2 blocks of the sum abreast" if sizes.GO_ABREAST else "transposed in registers"
+BLOCKS = f"{sizes.ABREAST} of the sum's blocks"
 EARLY = "asked for early" if sizes.FETCHED_BYTES < 2**24 else "B is"
 
 
@@ -271,10 +271,10 @@ EARLY = "asked for early" if sizes.FETCHED_BYTES < 2**24 else "B is"
         ("Y", (2, 2048, 2048), "partial sums rest in scratch"),
         ("dX", (64, 300, 128), "B is transposed to scratch"),
         ("dX", (1, 20, 30), "B is transposed in registers on its way."),
-        ("dX", (1, 200, 2048), ABREAST),
+        ("dX", (1, 1024, 2048), BLOCKS),
         ("dW", (64, 300, 64), "C^T = B^T A^T|A is brought to scratch"),
         ("dW", (2000, 300, 3), "Only 3 columns: turned round"),
-        ("dX", (1, 2048, 2048), f"{ABREAST}|{EARLY}"),
+        ("dX", (1, 2048, 2048), f"{BLOCKS}|{EARLY}"),
         ("Y", (1, 2048, 2048), f"{sizes.ROW_STEPS} terms of|{EARLY}"),
         ("Y", (2, 2048, 2048), f"{sizes.STREAM_STEPS} terms of"),
     ],

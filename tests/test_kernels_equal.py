@@ -124,6 +124,25 @@ def test_weights_beyond_a_cache(dtype, act, shape):
         assert_same_bits(step(TILED, X, weight, b, dA, ACTIVATIONS[act]), expected)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_one_row_against_lanes_a_page_apart(dtype):
+    """Such lanes go from end to end; in backward of relu, whose row is formed, in parts."""
+    pitch = sizes.CROWDING_BYTES // np.dtype(dtype).itemsize
+    lanes = sizes.VECTOR_BYTES // np.dtype(dtype).itemsize
+    part = sizes.FORMED_BLOCKS * sizes.BLOCK
+    for terms in (*around(sizes.BLOCK)[2:], *around(2 * sizes.BLOCK)[2:5], part, part + 7):
+        for columns in around(lanes)[1:]:
+            lines = blank(columns, -(-terms // pitch) * pitch, dtype=dtype)[:, :terms]
+            X, W, b, dA = problem(1, terms, columns, dtype)
+            lines[:] = W
+            expected = step(LOOPS, X, W, b, dA, None)
+            assert_same_bits(step(TILED, X, lines, b, dA, None), expected)
+            X, W, b, dA = problem(1, columns, terms, dtype)
+            lines[:] = W.T
+            expected = step(LOOPS, X, W, b, dA, ACTIVATIONS["relu"])
+            assert_same_bits(step(TILED, X, lines.T, b, dA, ACTIVATIONS["relu"]), expected)
+
+
 SIZES = st.one_of(st.integers(0, 140), st.sampled_from(edges()))
 
 

@@ -4,10 +4,10 @@ Called by address, and compiled when they first occur: most programs never need 
 
 A tile of one row is a single chain of fma, each waiting for the one before. More rows of memory
 make more chains, but where they lie a power of two apart they crowd a few sets of the cache: 16 of
-them took 250 us at (1, 1024, 1024). Blocks of the sum are independent of each other too, and two of
-them over 8 rows of memory took 88 us: they go abreast. Four were no better: 123 us at (1, 2048,
-300), for 57. Nor were four tiles of 8 rows, each a quarter of a block behind the one before, so
-that no two crowd a set: 25 us at (1, 512, 512), for 23. There the shuffles set the pace.
+them took 250 us at (1, 1024, 1024) on Zen 4. Blocks of the sum are independent of each other too,
+and two of them over 8 rows of memory took 88 us: they go abreast. Four were no better: 123 us at
+(1, 2048, 300), for 57. Nor were four tiles of 8 rows, each a quarter of a block behind the one
+before, so that no two crowd a set: 25 us at (1, 512, 512), for 23. There the shuffles set the pace.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from fastlinear.kernels.tile import (
 )
 
 ABREAST, BLOCK, FETCHED_TILES = sizes.ABREAST, sizes.BLOCK, sizes.FETCHED_TILES
-GO_ABREAST, TRANSPOSED_VECTOR_BYTES = sizes.GO_ABREAST, sizes.TRANSPOSED_VECTOR_BYTES
+LAST, TRANSPOSED_VECTOR_BYTES = ABREAST - 1, sizes.TRANSPOSED_VECTOR_BYTES
 
 
 @compiled(internal=True)
 def distant_product(one, block, P, end, fused):
-    """Compute a block, or all blocks of a sum that go abreast, for a strip of C."""
+    """Compute a block, or several of a sum of one row, for a strip of C."""
     I, J, K, A, B, _, chunk, C, V = block
-    if GO_ABREAST and K > BLOCK:
+    if K > BLOCK:
         row_abreast(one, J, K, A, B, C, P if end.h != 0 else C, end)
         activate(one, 1, J, P, C, V, end, fused)
     else:
@@ -73,14 +73,15 @@ def row_abreast(one, J, K, A, B, C, O, end):
 
 @compiled(internal=True, inline=True)
 def sums_abreast(shape, item, left, K, A, B, offset, C, O, end):
-    """Sum ``left`` columns: two blocks at a time, and what is left one by one."""
+    """Sum ``left`` columns: `ABREAST` blocks at a time, and what is left one by one."""
     begun = end.accumulate
     total = load(shape, C.data + offset, 0, left) if begun else zeros(shape)
     k = 0
     while K - k >= ABREAST * BLOCK:
-        two = blocks(with_rows(shape, ABREAST), item, left, moved(A, 0, k), moved(B, k, 0))
-        total = add(total, row(two, 0)) if begun else row(two, 0)
-        total = add(total, row(two, 1))
+        sums = blocks(with_rows(shape, ABREAST), item, left, moved(A, 0, k), moved(B, k, 0))
+        total = add(total, row(sums, 0)) if begun else row(sums, 0)
+        if ABREAST > 1:
+            total = add(total, row(sums, LAST))
         begun = True
         k += ABREAST * BLOCK
     while k < K:

@@ -12,7 +12,8 @@ from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.packing import FORM_A, FORM_B, are_rows_brought
 
 ABREAST, BLOCK, (_, LOW, _) = sizes.ABREAST, sizes.BLOCK, sizes.ROWS
-FETCHED_BYTES, GO_ABREAST = sizes.FETCHED_BYTES, sizes.GO_ABREAST
+CROWDING_BYTES, END_TO_END_BYTES = sizes.CROWDING_BYTES, sizes.END_TO_END_BYTES
+FETCHED_BYTES, FORMED_BLOCKS = sizes.FETCHED_BYTES, sizes.FORMED_BLOCKS
 GATHERED_TERMS, GROUP_BYTES = sizes.GATHERED_TERMS, sizes.GROUP_BYTES
 IN_PLACE_TERMS, PANEL_BYTES = sizes.IN_PLACE_TERMS, sizes.VECTORS * sizes.VECTOR_BYTES
 RESIDENT_BYTES, ROWS_OF_A_BYTES = sizes.RESIDENT_BYTES, sizes.ROWS_OF_A_BYTES
@@ -40,7 +41,7 @@ class Plan(NamedTuple):
     bring_a: bool
     """Whether rows of A come to scratch: to be formed, or because they or terms lie far apart."""
     block: int
-    """Terms of the sum that are taken together: one block, or several that go abreast."""
+    """Terms of the sum that are taken together: one block, or several, abreast or end to end."""
     fetch: bool
     """Whether B is larger than what caches keep of it, so that asking for it early pays."""
 
@@ -63,10 +64,11 @@ def planned(item, I, J, K, A, B, formed):
         copied = I > TRANSPOSED_ROWS or B.row != item
     streamed = direct and not copied and not resident
     in_registers = not direct and not copied
-    abreast = in_registers and GO_ABREAST and I == 1 and K >= ABREAST * BLOCK and A.col == item
+    apart = K * J * item > END_TO_END_BYTES or B.col % CROWDING_BYTES == 0
+    abreast = in_registers and apart and I == 1 and K >= ABREAST * BLOCK and A.col == item
     block = BLOCK
     if abreast:  # from end to end, as memory lies, unless A's row must be formed in scratch
-        block = ABREAST * BLOCK if formed == FORM_A else K
+        block = FORMED_BLOCKS * BLOCK if formed == FORM_A else K
     span = STREAM_BYTES // I // STRIP_BYTES * STRIP_BYTES if streamed else STRIP_BYTES
     if copied:
         span = min(span, STRIP_AREA // max(1, min(K, BLOCK)) // PANEL_BYTES * PANEL_BYTES)

@@ -16,14 +16,6 @@ INTERLEAVED = 4
 at once, 19 with 1, exact GELU 20, 22 and 27. In float64 some values are spilled, and it still pays:
 SiLU 19 cycles, 23 with 2 and 31 with 1."""
 
-ABREAST = 2
-"""Blocks of the sum that go side by side where there is one row and lanes lie apart; the figures
-are in `distant`."""
-
-FETCHED_TILES = 2
-"""How many tiles ahead such a product fetches B: its rows of memory are short runs far apart, which
-no prefetcher follows. At (1, 4096, 4096), 64 MiB, it took 4.5 ms without, and takes 2.7."""
-
 ROWS = (6, 2, 1)
 """Heights of the register tile (MR), tallest first. 6 rows of the widest tile leave a quarter of
 the registers for the operand and the broadcast; 12 x 2 made LLVM spill, 8 x 3 was no faster. The
@@ -81,6 +73,10 @@ the widest tile, and their scratch fits the L1 cache."""
 FMA_CYCLES = 4
 """Cycles from an fma to the next one of its chain; 4 on most cores of today, on some 5."""
 
+FORMED_BLOCKS = 8
+"""Blocks that go one after another, or abreast, where A is one row that is formed in scratch: 16
+KiB of it in float32."""
+
 BRINGING = 5
 """Tenths of a cycle for an element of A that is brought to scratch because its rows are adjacent.
 With the next three and the cycles of the tiles it decides which way round a product is computed: dW
@@ -133,9 +129,23 @@ VECTOR_BYTES, REGISTERS = _vector_registers()
 GATHERED_BYTES = GROUP_BYTES + VECTOR_BYTES
 """Bytes from one such term to the next: a power of two would crowd a few sets of the L1 cache."""
 
-GO_ABREAST = REGISTERS == 32
-"""Whether blocks go abreast (ABREAST) at all. With 16 registers their vectors are spilled: (1,
-1536, 1000) took 243 us on Zen 3, and takes 172, though (1, 1024, 1024) took 176 and takes 276."""
+ABREAST = 2 if REGISTERS == 32 else 1
+"""Blocks of the sum that go side by side where there is one row and lanes lie apart; the figures
+are in `distant`. With 16 registers the vectors of two are spilled: at (1, 4096, 4096) 5.1 ms on Zen
+3, and 3.3 with one."""
+
+FETCHED_TILES = 2 if REGISTERS == 32 else 0
+"""How many tiles ahead such a product fetches B: its rows of memory are short runs far apart, which
+no prefetcher follows. On Zen 4, at (1, 4096, 4096), 64 MiB, it took 4.5 ms without, and takes 2.7.
+On Zen 3 it took half as long again as without."""
+
+END_TO_END_BYTES = 0 if REGISTERS == 32 else 12 * 2**20
+"""A larger B goes that way, its rows of memory from end to end. With 16 registers that is one chain
+of fma; a smaller B is faster block by block, 16 lanes at once: 30 us at (1, 512, 512), for 44."""
+
+CROWDING_BYTES = 4096
+"""Nor is it faster where lanes lie a multiple of this apart: all 16 would crowd one set of the L1
+cache, which keeps 8. On Zen 3, (1, 1024, 1024) took 261 us so, and takes 167."""
 
 L2_BYTES = (2 if VECTOR_BYTES == 64 else 1) * 512 * 1024
 """The L2 cache of one core: 1 MiB and more beside 64-byte vectors (Skylake-SP, Zen 4), 512 KiB on

@@ -17,7 +17,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
-from fastlinear.kernels.sizes import VECTORS
+from fastlinear.kernels.sizes import FETCHED_TILES, VECTORS
 from fastlinear.kernels.vectors import (
     I32,
     fma,
@@ -322,7 +322,8 @@ def blocks_update(typingctx, tile, address, block, lane_stride, left, A, a_k, ah
 
     Row r gains A[r, k] B_r[k, j] for each k in order, with A[r, k] at A + r block + k a_k and B_r
     at address + r block, lanes ``lane_stride`` bytes apart: as many independent chains of fma as
-    there are blocks, over few rows of memory. What lies ``ahead`` bytes further is fetched to L2.
+    there are blocks, over few rows of memory. With FETCHED_TILES, what lies ``ahead`` bytes further
+    is fetched to L2.
     """
 
     def codegen(context, builder, signature, args):
@@ -330,8 +331,9 @@ def blocks_update(typingctx, tile, address, block, lane_stride, left, A, a_k, ah
         row = tile.with_rows(1)
         for r in range(tile.rows):
             offsets = lane_offsets(builder, tile, lane_stride, left)
-            further = builder.add(address, ahead)
-            prefetch(builder, [builder.add(further, offset) for offset in offsets])
+            if FETCHED_TILES:
+                further = builder.add(address, ahead)
+                prefetch(builder, [builder.add(further, offset) for offset in offsets])
             at, next_block = A, builder.add(address, block)
             for _ in range(LINE_BYTES // LANE_GROUP):
                 columns = load_transposed(builder, row, address, lane_stride, left)

@@ -79,8 +79,9 @@ def how_b_is_read(plan: Plan) -> str:
         how = "copied" if plan.direct else "transposed"
         return f"{how} to scratch in strips of {plan.span} columns, {sizes.BLOCK} terms at a time"
     if not plan.direct:
-        abreast = f", {sizes.ABREAST} blocks of the sum abreast" if plan.block > sizes.BLOCK else ""
-        return f"transposed in registers on its way{abreast}"
+        how = "abreast" if sizes.ABREAST > 1 else "at a time, rows of memory from end to end"
+        order = f", {sizes.ABREAST} of the sum's blocks {how}" if plan.block > sizes.BLOCK else ""
+        return f"transposed in registers on its way{order}"
     if plan.chunk < sizes.BLOCK:
         return (
             f"read where it stands, {plan.chunk} terms of {plan.span} columns at a time; "
