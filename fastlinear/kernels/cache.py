@@ -52,9 +52,12 @@ _SETTINGS = (
 def _sources() -> str:
     """Return a digest of all modules whose code may become part of a kernel."""
     sources = hashlib.sha256()
-    for path in sorted(PACKAGE.rglob("*.py")):
-        sources.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0")
-        sources.update(path.read_bytes() + b"\0")
+    for folder, folders, files in os.walk(PACKAGE):
+        folders[:] = sorted(set(folders) - {"__pycache__"})  # which may hold a thousand kernels
+        for file in sorted(name for name in files if name.endswith(".py")):
+            path = Path(folder, file)
+            sources.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0")
+            sources.update(path.read_bytes() + b"\0")
     return sources.hexdigest()
 
 
