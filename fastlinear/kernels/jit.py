@@ -112,7 +112,7 @@ def standalone() -> Iterator[None]:
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Leave garbage until afterwards: a tenth of the time to compile went to looking for some."""
+    """Leave garbage until afterwards: 5 to 10 % of the time to compile went to looking for some."""
     collecting = gc.isenabled()
     gc.disable()
     try:
