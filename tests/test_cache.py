@@ -136,7 +136,7 @@ def test_an_edit_anywhere_compiles_anew(warm, file, old, new, expected):
     assert warm.run() == WARM, "what was compiled before is still there"
 
 
-def test_an_edit_under_a_running_process_does_not_name_what_it_compiles(warm):
+def test_an_edit_under_a_running_process_does_not_name_what_it_compiles(installation):
     """As by an upgrade: the process goes on with the sources that it has imported."""
     old, new = "builder.fma(*args)", "builder.fma(args[0], args[1], builder.fneg(args[2]))"
     prologue = f"""
@@ -144,10 +144,8 @@ import pathlib, fastlinear
 path = pathlib.Path(fastlinear.__file__).parent / "kernels" / "fma.py"
 path.write_text(path.read_text().replace({old!r}, {new!r}))
 """
-    for path in warm.files():
-        path.unlink()
-    assert warm.run(prologue) == COLD
-    result = warm.run()
+    assert installation.run(prologue) == COLD
+    result = installation.run()
     assert result.compiled
     assert result.printed.endswith(" 2.0")
 

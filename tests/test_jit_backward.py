@@ -181,3 +181,13 @@ def test_wrong_types_do_not_compile(fitting, name, wrong, message):
     given[name] = wrong(given[name])
     with pytest.raises(TypingError, match=message):
         backward(*given.values())
+
+
+@pytest.mark.filterwarnings("ignore::numba.core.errors.NumbaPendingDeprecationWarning")
+@pytest.mark.parametrize("name", ["kept", "grads"])
+def test_lists_do_not_compile(fitting, name):
+    _, backward, params, _, kept, dy, grads = fitting
+    given = {"params": params, "kept": kept, "dy": dy, "grads": grads}
+    given[name] = list(given[name])
+    with pytest.raises(TypingError, match=f"{name}.*: expected a tuple of arrays, got"):
+        backward(*given.values())

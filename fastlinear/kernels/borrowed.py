@@ -213,7 +213,8 @@ def _require_tuple(name: str, t: Any) -> None:
 
 
 def _require_gradients(params: Any, kept: Any, dy: Any, grads: Any, dx: Any) -> None:
-    _require_tuple("params", params)
+    for name, arrays in (("params", params), ("kept", kept), ("grads", grads)):
+        _require_tuple(name, arrays)
     scalar, count = params[0].dtype, len(params) // 3
     _require_array("dy", dy, scalar, 2)
     if not isinstance(dx, types.NoneType | types.Omitted):

@@ -138,8 +138,6 @@ class Kernel(CPUDispatcher):
 class StridedKernel(Kernel):
     """A kernel whose array arguments are all typed with the general, strided layout."""
 
-    _can_compile: bool
-
     def entry(self, *args: Any) -> Callable[..., Any]:
         """Return the body for these types, to be called without a look at what is passed.
 
@@ -156,18 +154,14 @@ class StridedKernel(Kernel):
         Numba hands it on as nothing else, and it freezes all arrays that are globals.
         """
         args = tuple(map(_strided, self._compiler.fold_argument_types(args, kws)[1]))
-        frozen = any(isinstance(t, types.Array) and not t.mutable for t in args)
-        if frozen and args not in self.overloads:
-            super().compile(args)
-        before, self._can_compile = self._can_compile, self._can_compile and not frozen
-        try:
-            return super().get_call_template(args, {})
-        finally:
-            self._can_compile = before
+        super().compile(args)
+        return super().get_call_template(args, {})
 
     def compile(self, sig: Any) -> Any:
         """Compile or load the body for the strided form of a signature, all arrays writeable."""
         args, _ = sigutils.normalize_signature(sig)
+        if args in self.overloads:  # as nopython code calls it, some of them read-only
+            return self.overloads[args].entry_point
         strided = tuple(_strided(t, readonly=False) for t in args)
         entry_point = super().compile(strided)
         if strided != args:
