@@ -120,7 +120,7 @@ def test_activations_are_vectorised(name, derivative, dtype):
     else:
         kernel, matrices = elementwise.map_kernel(PAIRS[name].h), 2
     found = assembly.elementwise_loops(kernel, matrices, dtype)
-    widest = [loop for loop in found if max(loop.packed, default=0) == sizes.VECTOR_BYTES]
+    widest = [loop for loop in found if loop.stored == sizes.VECTOR_BYTES]
     for loop in widest:
         assert loop.function == "kernel"
         assert (loop.calls, loop.fma[0]) == (0, 0), loop.lines

@@ -1,14 +1,12 @@
 """The arithmetic: three formulations of the same sums, and the functions they are built from."""
 
-from fastlinear.kernels.threads import load_tbb
+from fastlinear.kernels.garbage import uncollected
 
-load_tbb()
+with uncollected():
+    from fastlinear.kernels.threads import load_tbb
 
-from fastlinear.kernels.formulation import (  # noqa: E402
-    FORMULATIONS,
-    BoundPair,
-    Passes,
-    formulation,
-)
+    load_tbb()  # before Numba looks for it
+
+    from fastlinear.kernels.formulation import FORMULATIONS, BoundPair, Passes, formulation
 
 __all__ = ["FORMULATIONS", "BoundPair", "Passes", "formulation"]

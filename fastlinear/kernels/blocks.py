@@ -22,8 +22,10 @@ from fastlinear.kernels.tile import (
     load,
     load_operand,
     narrowed,
+    panel_offsets,
     panels,
     rank_update,
+    row_offsets,
     row_shape,
     steps,
     store,
@@ -182,13 +184,14 @@ def tile_product(shape, left, j, A, b, B, panel, P, C, O, step):
         for k in range(step.terms):
             fetch(with_rows(shape, 1), b + step.ahead + k * B.row, 0)
     main = step.terms - step.terms % n
+    rows_of_A, panels_of_B = row_offsets(shape, A.row), panel_offsets(shape, panel)
     for _ in range(0, main, n):
-        operand = load_operand(shape, b, panel, B.col, left)
-        tile = rank_update(tile, operand, a, A.row, A.col)
+        operand = load_operand(shape, b, panels_of_B, B.col, left)
+        tile = rank_update(tile, operand, a, rows_of_A, A.col)
         a += n * A.col
         b += n * B.row
     for _ in range(main, step.terms):
-        tile = rank_update(tile, gather_operand(shape, b, B.col, left), a, A.row, A.col)
+        tile = rank_update(tile, gather_operand(shape, b, B.col, left), a, rows_of_A, A.col)
         a += A.col
         b += B.row
     if step.finish:

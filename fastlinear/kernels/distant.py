@@ -18,6 +18,7 @@ from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import itemsize, moved
 from fastlinear.kernels.shared import shared
 from fastlinear.kernels.tile import (
+    FIRST,
     LINE_BYTES,
     add,
     blocks_update,
@@ -117,11 +118,11 @@ def block(shape, left, K, A, B):
     n, a, b = steps(shape), A.data, B.data
     tile = zeros(shape)
     for _ in range(K // n):
-        tile = rank_update(tile, load_operand(shape, b, 0, B.col, left), a, 0, A.col)
+        tile = rank_update(tile, load_operand(shape, b, FIRST, B.col, left), a, FIRST, A.col)
         a += n * A.col
         b += n * B.row
     for _ in range(K % n):
-        tile = rank_update(tile, gather_operand(shape, b, B.col, left), a, 0, A.col)
+        tile = rank_update(tile, gather_operand(shape, b, B.col, left), a, FIRST, A.col)
         a += A.col
         b += B.row
     return tile

@@ -13,10 +13,7 @@ from typing import Any
 
 from llvmlite import ir as llvm
 from numba.core import ir
-from numba.core.compiler import CompilerBase, DefaultPassBuilder
-from numba.core.compiler_machinery import register_pass
 from numba.core.lowering import Lower
-from numba.core.typed_passes import BaseNativeLowering, NativeLowering
 
 from fastlinear.kernels.sizes import INTERLEAVED
 
@@ -39,29 +36,3 @@ def _loop(module: Any) -> Any:
     loop = llvm.MDValue(module, [request], name=str(len(module.metadata)))
     loop.operands = (loop, request)
     return loop
-
-
-@register_pass(mutates_CFG=True, analysis_only=False)
-class InterleavingLowering(BaseNativeLowering):
-    """The lowering pass with `InterleavingLower`."""
-
-    _name = "fastlinear_interleaving_lowering"
-
-    @property
-    def lowering_class(self) -> Any:
-        """The class that lowers a function."""
-        return InterleavingLower
-
-
-class Interleaving(CompilerBase):
-    """Numba's nopython pipeline, with loops that take several vectors at once."""
-
-    def define_pipelines(self) -> list[Any]:
-        """Return the pipeline."""
-        pipeline = DefaultPassBuilder.define_nopython_pipeline(self.state)
-        pipeline.passes = [
-            (InterleavingLowering if each is NativeLowering else each, description)
-            for each, description in pipeline.passes
-        ]
-        pipeline.finalize()
-        return [pipeline]

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import gc
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numba import extending, njit, types
 from numba.core import config, sigutils
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import CPUDispatcher
 
 from fastlinear.kernels.cache import DiskCache
-from fastlinear.kernels.interleaving import Interleaving
+from fastlinear.kernels.fragments import deeper, is_fragment
+from fastlinear.kernels.garbage import uncollected
+from fastlinear.kernels.pipeline import INTERLEAVED, PLAIN
 
 # Flags, the same for every kernel:
 #   error_model="numpy"  division follows IEEE; the Python model puts a zero check before every
@@ -73,11 +73,10 @@ def compiled(
         if config.DISABLE_JIT:
             return np.errstate(all="ignore")(function)
         options = {**FLAGS, **(NO_WRAPPERS if internal else {}), "forceinline": inline}
-        if interleaved:
-            options["pipeline_class"] = Interleaving
+        options["pipeline_class"] = INTERLEAVED if interleaved else PLAIN
         dispatcher = njit(parallel=PRANGE_ONLY if parallel else False, **options)(function)
         dispatcher.__class__ = StridedKernel if any_layout else Kernel
-        dispatcher._cache = _OutermostCache(DiskCache(function))
+        dispatcher._cache = DiskCache(function)
         return dispatcher
 
     return decorate if function is None else decorate(function)
@@ -91,48 +90,40 @@ def intrinsic(python: Callable[..., Any]) -> Any:
     return (lambda generator: python) if config.DISABLE_JIT else extending.intrinsic
 
 
-class _Depth(threading.local):
-    """How many compilations are under way in this thread, each as part of the one before."""
-
-    value = 0
-
-
-_depth = _Depth()
-
-
-@contextmanager
-def standalone() -> Iterator[None]:
-    """Compile what is compiled inside for itself, even while a caller is being compiled."""
-    before, _depth.value = _depth.value, 0
-    try:
-        yield
-    finally:
-        _depth.value = before
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Leave garbage until afterwards: 5 to 10 % of the time to compile went to looking for some."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
-
-
 class Kernel(CPUDispatcher):
     """A dispatcher that knows whether it is being compiled for itself or as part of another."""
 
     def compile(self, sig: Any) -> Any:
         """Compile or load the body for a signature; return its entry point."""
-        _depth.value += 1
-        try:
-            with _uncollected():
+        with global_compiler_lock, deeper() as depth:
+            if depth > 1:
+                return self._compile_part(sig)
+            args, _ = sigutils.normalize_signature(sig)
+            if self._is_part(args):
+                del self.overloads[args]  # its callers keep what they need of it
+            with uncollected():
                 return super().compile(sig)
-        finally:
-            _depth.value -= 1
+
+    def _compile_part(self, sig: Any) -> Any:
+        """Compile the body as part of a caller's.
+
+        Numba would set up timers that answer to every call of LLVM, those of all callers as well.
+        """
+        args, return_type = sigutils.normalize_signature(sig)
+        if args not in self.overloads:
+            self.add_overload(self._compiler.compile(args, return_type))
+        return self.overloads[args].entry_point
+
+    def _is_part(self, args: Any) -> bool:
+        """Return whether the body for these types is a part of others only."""
+        return args in self.overloads and is_fragment(self.overloads[args])
+
+    def add_overload(self, result: Any) -> None:
+        """Keep a compile result, from Python's callers too where it has an entry point."""
+        if is_fragment(result):
+            self.overloads[tuple(result.signature.args)] = result
+        else:
+            super().add_overload(result)
 
 
 class StridedKernel(Kernel):
@@ -160,11 +151,11 @@ class StridedKernel(Kernel):
     def compile(self, sig: Any) -> Any:
         """Compile or load the body for the strided form of a signature, all arrays writeable."""
         args, _ = sigutils.normalize_signature(sig)
-        if args in self.overloads:  # as nopython code calls it, some of them read-only
-            return self.overloads[args].entry_point
+        if args in self.overloads and not self._is_part(args):
+            return self.overloads[args].entry_point  # as nopython code calls it, some read-only
         strided = tuple(_strided(t, readonly=False) for t in args)
         entry_point = super().compile(strided)
-        if strided != args:
+        if strided != args and not self._is_part(strided):
             # From now on the C dispatcher finds this body for the layouts that came as well.
             self._insert([t._code for t in args], entry_point, False)
             # A type that dies would give its code to another.
@@ -174,20 +165,3 @@ class StridedKernel(Kernel):
 
 def _strided(t: Any, **changed: bool) -> Any:
     return t.copy(layout="A", **changed) if isinstance(t, types.Array) else t
-
-
-class _OutermostCache:
-    """A disk cache that is left alone while a caller is compiled: the caller's file has it all."""
-
-    def __init__(self, cache: DiskCache) -> None:
-        self._cache = cache
-
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
-        return self._cache.load_overload(sig, target_context) if _depth.value == 1 else None
-
-    def save_overload(self, sig: Any, data: Any) -> None:
-        if _depth.value == 1:
-            self._cache.save_overload(sig, data)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._cache, name)

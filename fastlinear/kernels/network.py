@@ -40,6 +40,7 @@ from fastlinear.kernels.tile import (
     narrowed,
     rank_update,
     room,
+    row_offsets,
     row_shape,
     spread,
     store,
@@ -50,7 +51,8 @@ from fastlinear.kernels.tile import width as tile_width
 
 BLOCK, (TALL, LOW, ONE) = sizes.BLOCK, sizes.ROWS
 VECTORS, VECTOR_BYTES = sizes.VECTORS, sizes.VECTOR_BYTES
-PANEL_BYTES, (_, _, ONE_VECTORS) = VECTORS * VECTOR_BYTES, sizes.WIDTHS
+_, _, ONE_VECTORS = sizes.WIDTHS
+PANELS = tuple(range(0, max(VECTORS, ONE_VECTORS) * VECTOR_BYTES, VECTORS * VECTOR_BYTES))
 ROW_BYTES = sizes.NETWORK_ROW_BYTES
 
 
@@ -124,9 +126,10 @@ def tile_sum(shape, left, M, X, W, bias):
 def block_sum(shape, left, terms, X, W):
     """Return one block's sum, term by term, of the tile."""
     x, w, block = X.data, W.data, zeros(shape)
+    rows = row_offsets(shape, X.row)
     for _ in range(terms):
-        operand = load_operand(shape, w, PANEL_BYTES, W.row, left)
-        block = rank_update(block, operand, x, X.row, X.col)
+        operand = load_operand(shape, w, PANELS, W.row, left)
+        block = rank_update(block, operand, x, rows, X.col)
         x += X.col
         w += W.col
     return block

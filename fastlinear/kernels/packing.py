@@ -13,6 +13,7 @@ from fastlinear.kernels import sizes
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import MATRIX, Matrix, call, itemsize, moved, transposed
 from fastlinear.kernels.tile import (
+    FIRST,
     gather_operand,
     load_operand,
     narrowed,
@@ -95,7 +96,7 @@ def copy_panel(shape, item, K, B, t, pitch, left):
     main = K - K % n if n == 1 or B.row == item else 0
     b = B.data
     for _ in range(0, main, n):
-        store(load_operand(shape, b, 0, B.col, left), t, pitch, left)
+        store(load_operand(shape, b, FIRST, B.col, left), t, pitch, left)
         b += n * B.row
         t += n * pitch
     for _ in range(main, K):

@@ -19,7 +19,7 @@ from numba import from_dtype, types
 from numba.core import cgutils, config
 from numba.extending import intrinsic
 
-from fastlinear.kernels.jit import standalone
+from fastlinear.kernels.fragments import standalone
 
 _fillers: dict[Any, list[Any]] = {types.float32: [], types.float64: []}
 

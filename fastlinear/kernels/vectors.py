@@ -31,13 +31,12 @@ def vectors_in_memory(builder: Any, tile: Tile, address: Any, stride: Any) -> An
             address = builder.add(address, stride)
 
 
-def vectors_in_panels(builder: Any, tile: Tile, address: Any, panel: Any) -> Any:
+def vectors_in_panels(builder: Any, tile: Tile, address: Any, panels: Any) -> Any:
     """Yield the index and the address of each vector of a row of B, which lies in panels."""
     for v in range(tile.vectors):
-        if v and v % VECTORS == 0:
-            address = builder.add(address, panel)
+        panel = builder.add(address, builder.extract_value(panels, v // VECTORS))
         offset = address.type(v % VECTORS * tile.lanes * tile.itemsize)
-        yield v, builder.add(address, offset)
+        yield v, builder.add(panel, offset)
 
 
 def _is_masked(tile: Tile, i: int) -> bool:

@@ -93,6 +93,12 @@ class Loop(NamedTuple):
         return sum(_writes(line) for line in self.lines if line not in self.stack)
 
     @property
+    def stored(self) -> int:
+        """Bytes of the widest vector that it writes to memory, the stack aside; 0 for none."""
+        writing = (line for line in self.lines if _writes(line) and line not in self.stack)
+        return max(map(_width, writing), default=0)
+
+    @property
     def calls(self) -> int:
         """Calls of other functions."""
         return sum(line.startswith("call") for line in self.lines)

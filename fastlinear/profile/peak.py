@@ -21,6 +21,9 @@ they fit 16 registers."""
 
 STEPS = 2**15
 
+SAME = (0,) * CHAINS
+"""Offsets: every chain multiplies by the same number."""
+
 
 @compiled(internal=True)
 def chains(numbers, steps):  # type: ignore[no-untyped-def]
@@ -32,9 +35,9 @@ def chains(numbers, steps):  # type: ignore[no-untyped-def]
     row = row_shape(numbers[0], 1, VECTOR_BYTES, False)
     start = address_of(numbers)
     sums = load(with_rows(row, CHAINS), start, VECTOR_BYTES, 0)
-    factor = load_operand(row, start, 0, 0, 0)
+    factor = load_operand(row, start, SAME, 0, 0)
     for _ in range(steps):
-        sums = rank_update(sums, factor, start, 0, 0)
+        sums = rank_update(sums, factor, start, SAME, 0)
     store(sums, start, VECTOR_BYTES, 0)
 
 
