@@ -127,11 +127,15 @@ def block_sum(shape, left, terms, X, W):
     """Return one block's sum, term by term, of the tile."""
     x, w, block = X.data, W.data, zeros(shape)
     rows = row_offsets(shape, X.row)
-    for _ in range(terms):
-        operand = load_operand(shape, w, PANELS, W.row, left)
-        block = rank_update(block, operand, x, rows, X.col)
+    for _ in range(terms // 2):  # LLVM leaves it at one: 0.238 us for (17, 64, 64, 6), not 0.227
+        block = rank_update(block, load_operand(shape, w, PANELS, W.row, left), x, rows, X.col)
         x += X.col
         w += W.col
+        block = rank_update(block, load_operand(shape, w, PANELS, W.row, left), x, rows, X.col)
+        x += X.col
+        w += W.col
+    if terms % 2 == 1:
+        block = rank_update(block, load_operand(shape, w, PANELS, W.row, left), x, rows, X.col)
     return block
 
 

@@ -113,13 +113,13 @@ def exponential(x, rest):
 
 @inlined
 def exp(x):
-    """Return e^x. Measured: 0.98, 0.93 ULP."""
+    """Return e^x. Measured: 0.98, 0.97 ULP."""
     return exponential(x, type(x)(-0.0))
 
 
 @inlined
 def expm1(x):
-    """Return e^x - 1. Measured: 1.44, 1.76 ULP."""
+    """Return e^x - 1. Measured: 1.44, 1.82 ULP."""
     real = type(x)
     bounded = at_most(at_least(x, SATURATED(x)), OVERFLOWN(x))
     # Half of it, because the scale 2^n of the largest results would be infinite.

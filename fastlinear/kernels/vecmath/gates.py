@@ -57,7 +57,7 @@ def gated_prime(x, a, v, rest, v_prime, xv_rest):
 
 @inlined
 def silu(x):
-    """Return x sigmoid(x). Measured: 1.73, 1.48 ULP."""
+    """Return x sigmoid(x). Measured: 1.73, 1.45 ULP."""
     x = at_least(x, VANISHED(x))
     return gated(x, x, type(x)(0))
 
@@ -90,7 +90,7 @@ def gelu_tanh(x):
 
 @inlined
 def gelu_tanh_prime(x):
-    """Return the derivative of `gelu_tanh`. Measured: 3.41, 2.41 ULP, of 1/2 around its zero."""
+    """Return the derivative of `gelu_tanh`. Measured: 3.41, 2.54 ULP, of 1/2 around its zero."""
     real = type(x)
     a = at_most(abs(x), FARTHEST(x))
     v, rest = cubic(a)
@@ -103,7 +103,7 @@ def gelu_tanh_prime(x):
 
 @inlined
 def gelu(x):
-    """Return x Phi(x), Phi the normal distribution function. Measured: 3.85, 3.38 ULP."""
+    """Return x Phi(x), Phi the normal distribution function. Measured: 3.85, 3.81 ULP."""
     real = type(x)
     a = at_most(abs(x), FARTHEST(x))
     aN, _, D = mills(a)

@@ -57,7 +57,7 @@ TANH_REST = polynomial(
 
 @inlined
 def tanh(x):
-    """Return tanh(x) = -expm1(-2|x|) / (2 + expm1(-2|x|)), signed. Measured: 1.91, 1.92 ULP.
+    """Return tanh(x) = -expm1(-2|x|) / (2 + expm1(-2|x|)), signed. Measured: 1.91, 1.93 ULP.
 
     |x| = r - n (ln 2)/2, n <= 0, so e^-2|x| = (1 + s) 2^n with s = e^-2r - 1.
     """
@@ -91,7 +91,7 @@ def tanh_split(a):
 
 @inlined
 def tanhshrink(x):
-    """Return x - tanh(x), without cancellation. Measured: 3.24, 2.62 ULP."""
+    """Return x - tanh(x), without cancellation. Measured: 3.24, 3.35 ULP."""
     a = abs(x)
     b, c = tanh_split(a)
     return copysign((a - b) + c, x)

@@ -63,7 +63,7 @@ def log_reduced(g, n):
 
 @inlined
 def log(x):
-    """Return the natural logarithm of x: -inf at 0, NaN below. Measured: 0.93, 1.15 ULP."""
+    """Return the natural logarithm of x: -inf at 0, NaN below. Measured: 0.93, 1.16 ULP."""
     real = type(x)
     small = x < real(1)
     raised = select(small, x * power_of_two(RAISE(x)), x)
@@ -77,7 +77,7 @@ def log(x):
 
 @inlined
 def log1p(x):
-    """Return log(1 + x): -inf at -1, NaN below. Measured: 1.46, 1.57 ULP."""
+    """Return log(1 + x): -inf at -1, NaN below. Measured: 1.46, 1.59 ULP."""
     real = type(x)
     n = exponent((real(1) + x) * real(ROOT_2))
     scale = power_of_two(real(2) - n)
@@ -92,7 +92,7 @@ def log1p(x):
 def softplus(x, rest):
     """Return log(1 + e^(x + rest)), where ``rest`` is a rounding error (-0.0 for none).
 
-    Measured: 1.73, 1.95 ULP.
+    Measured: 1.73, 1.80 ULP.
     """
     real = type(x)
     e, _, _ = decay(-abs(x), select(x < real(0), rest, -rest))
@@ -103,5 +103,5 @@ def softplus(x, rest):
 
 @inlined
 def log_sigmoid(x):
-    """Return log(sigmoid(x)) = -log(1 + e^-x). Measured: 1.73, 1.93 ULP."""
+    """Return log(sigmoid(x)) = -log(1 + e^-x). Measured: 1.73, 1.82 ULP."""
     return -softplus(-x, type(x)(-0.0))
