@@ -38,10 +38,10 @@ class Format(NamedTuple):
         return 2.0**self.significand
 
 
-SPLIT = 10
-"""Coefficients from which on a polynomial is split: float64's, not float32's, where that saved 5 %.
-A single chain of so many fmas takes longer than all the work on the vectors under way at once: tanh
-took 21 cycles a vector for 18.5, softplus 60 for 45."""
+LONG = 10
+"""Coefficients from which on a polynomial may be split into chains: float64's, not float32's, where
+that saved 5 %. A single chain of so many fmas takes longer than all the work on the vectors under
+way at once: tanh took 21 cycles a vector for 17, softplus 60 for 42."""
 
 FORMATS = {types.float32: Format(32, 23, 127), types.float64: Format(64, 52, 1023)}
 
@@ -58,22 +58,27 @@ def polynomial(
     float64: Sequence[float],
     times: float = 1.0,
     of: float = 1.0,
-    whole: bool = False,
+    chains: int = 2,
 ) -> Any:
     """Make ``p(x)``: the polynomial with these coefficients, lowest degree first.
 
     The dtype of ``x`` chooses the coefficients when ``p`` is compiled. Horner's rule, one fused
-    multiply-add for each degree; from SPLIT coefficients on for the even and the odd degrees
-    apart, in x^2, unless it is to stay ``whole``. With ``times`` and ``of``, powers of two,
-    ``times * p(of * x)``.
+    multiply-add for each degree. With ``times`` and ``of``, powers of two, ``times * p(of * x)``.
+
+    From LONG coefficients on they are dealt out to so many ``chains`` (1, 2 or 4), which do not
+    wait for each other: to two the even and the odd degrees, in x^2.
     """
 
     def stretched(coefficients):
         return [times * of**k * c for k, c in enumerate(coefficients)]
 
+    def value(coefficients, x, fma, multiply):
+        apart = chains if len(coefficients) >= LONG else 1
+        return _evaluated(coefficients, x, apart, fma, multiply)
+
     def interpreted(x):
         coefficients = stretched(float64 if type(x) is np.float64 else float32)
-        return _evaluated([*map(type(x), coefficients)], x, whole, exact_fma, operator.mul)
+        return value([*map(type(x), coefficients)], x, exact_fma, operator.mul)
 
     @intrinsic(interpreted)
     def evaluate(typingctx, x):
@@ -82,19 +87,19 @@ def polynomial(
 
         def codegen(context, builder, signature, args):
             constants = [ir.Constant(args[0].type, float(c)) for c in coefficients]
-            return _evaluated(constants, args[0], whole, builder.fma, builder.fmul)
+            return value(constants, args[0], builder.fma, builder.fmul)
 
         return x(x), codegen
 
     return evaluate
 
 
-def _evaluated(coefficients: list[Any], x: Any, whole: bool, fma: Any, multiply: Any) -> Any:
+def _evaluated(coefficients: list[Any], x: Any, chains: int, fma: Any, multiply: Any) -> Any:
     """Return the value of a polynomial at x, by these two operations."""
-    if whole or len(coefficients) < SPLIT:
+    if chains == 1:
         return _horner(coefficients, x, fma)
     square = multiply(x, x)
-    even, odd = (_horner(coefficients[i::2], square, fma) for i in (0, 1))
+    even, odd = (_evaluated(coefficients[i::2], square, chains // 2, fma, multiply) for i in (0, 1))
     return fma(odd, x, even)
 
 

@@ -23,7 +23,7 @@ from fastlinear.kernels.vecmath.inlined import inlined
 # erf(x) / x - 1 in x^2 on [0, 1]: error relative to erf(x) / x 2^-29.6 and 2^-56.9
 # (benchmarks/minimax.py). Split, erf's error was 1.14 ULP for 0.97.
 ERF_REST = polynomial(
-    whole=True,
+    chains=1,
     float32=(
         0.12837917,
         -0.37612626,
@@ -52,11 +52,11 @@ ERF_REST = polynomial(
 # Phi(-a) e^(a^2/2), Mills' ratio over sqrt(2 pi), is N / (sqrt(2 pi) a N + M) with M / N a quotient
 # fitted on [0, 15.1] and [0, 39.1]: relative error 2^-30.4 and 2^-57.8 (benchmarks/minimax.py). No
 # coefficient is negative, so no terms cancel; and the rounding of N, the longest, counts only as
-# far as M does, since a N stands above and below. They stay whole, two chains that wait for each
-# other alone: split, GELU's error was 3.95 ULP for 3.80, and its time the same.
+# far as M does, since a N stands above and below. They are two chains already: split, GELU's
+# error was 3.95 ULP for 3.80, and its time the same.
 ROOT_2_PI = 2.5066282746310002
 MILLS_M = polynomial(
-    whole=True,
+    chains=1,
     float32=(1.75, 1.1065179, 0.3661896, 0.06593454, 0.0055302405),
     float64=(
         1.75,
@@ -72,7 +72,7 @@ MILLS_M = polynomial(
     ),
 )
 MILLS_N = polynomial(
-    whole=True,
+    chains=1,
     float32=(0.875, 0.9517599, 0.49701142, 0.15027219, 0.026314383, 0.0022060452),
     float64=(
         0.875,
