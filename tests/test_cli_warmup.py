@@ -53,6 +53,13 @@ def test_afterwards_nothing_compiles(run):
     assert "compiling" in run("-c", TRAIN.format(activation="silu")).stderr
 
 
+def test_an_activation_without_defaults(run):
+    warmup(run, "--dtype", "float32", "--activation", "threshold")
+    code = "import numpy as np, fastlinear as fl; X = np.ones((2, 3), np.float32)\n"
+    code += "layer = fl.Threshold(0.5, 2.0); layer.backward(layer.forward(X))"
+    assert run("-c", code).stderr == ""
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

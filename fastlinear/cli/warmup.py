@@ -44,17 +44,17 @@ def warmup(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+    from fastlinear.cli.gradients import ACTIVATIONS
     from fastlinear.kernels.cache import announce, cache_folder
-    from fastlinear.layers.activation import NAMES
 
     for name in activation or ():
-        one_of("--activation", name, NAMES)
+        one_of("--activation", name, ACTIVATIONS)
     folder = cache_folder()
     if folder is None:
         raise CommandError("no writable folder for compiled kernels", status=1)
     announce.cache_clear()
     console = Console(highlight=False, markup=False, soft_wrap=True)
-    steps = list(work(dtype or DTYPES, activation or NAMES))
+    steps = list(work(dtype or DTYPES, activation or ACTIVATIONS))
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -99,11 +99,11 @@ def train(activation: str | None, dtype: np.dtype[Any]) -> None:
     import numpy as np
 
     import fastlinear as fl
-    from fastlinear.layers.activation import NAMES
+    from fastlinear.cli.gradients import ACTIVATIONS
 
     X = np.ones((2, 3), dtype)
-    layers = [fl.Linear(3, 3, activation=activation, dtype=dtype, rng=0)]
-    for layer in layers if activation is None else [*layers, NAMES[activation]()]:
+    act = ACTIVATIONS[activation]() if activation is not None else None
+    for layer in filter(None, (fl.Linear(3, 3, activation=act, dtype=dtype, rng=0), act)):
         layer.backward(layer.forward(X), accumulate=True)
 
 

@@ -39,20 +39,19 @@ def gated(x, v, rest):
 
 
 @inlined
-def gated_prime(x, a, v, rest, v_prime, xv_rest):
-    """Return the derivative of `gated` in x, v' = ``v_prime``; a = |x| as far as it counts.
+def gated_prime(x, a, v, rest, v_prime, taken):
+    """Return the derivative of `gated` in x, v' = ``v_prime``; all but x at a = |x|.
 
-    sigmoid(v) (1 + x v' sigmoid(-v)), which is (1 + e (1 + a v')) / (1 + e)^2 for x >= 0 and
-    e (1 - a v' + e) / (1 + e)^2 for x < 0. ``xv_rest`` is what rounding v' took from x v' (-0.0,
-    which costs nothing, for an exact v').
+    f'(-a) = sigmoid(-v) (1 - a v' sigmoid(v)) = e (1 - a v' + e) / (1 + e)^2 with e = e^-v, and
+    f'(a) = 1 - f'(-a). ``taken`` is what rounding v' took from -a v' (-0.0, which costs nothing,
+    for an exact v').
     """
-    real = type(x)
-    negative = x < real(0)
-    e, s, P = decay(-v, -rest)
-    one = real(1)
-    y = fma(select(negative, -a, a), v_prime, select(negative, one + e, one) + xv_rest)
-    y = select(negative, fma(y, s, y), fma(e, y, one)) / fma(e, e + real(2), one)
-    return select(negative, shrink(y, P), y)
+    _, s, P = decay(-v, -rest)
+    one, unit = type(x)(1), P * LOWER(x)
+    e = fma(s, unit, unit)  # beside 1 only, where subnormal numbers do not count
+    y = fma(-a, v_prime, (one + e) + taken)
+    y = shrink(fma(y, s, y) / fma(e, e + type(x)(2), one), P)
+    return select(x < type(x)(0), y, one - y)
 
 
 @inlined
@@ -97,8 +96,7 @@ def gelu_tanh_prime(x):
     square, slope, first = a * a, real(3) * C_1(x), real(C_0)
     v_prime = fma(slope, square, first)
     v_prime_rest = fma(slope, square, first - v_prime) + fma(slope, fma(a, a, -square), C_0_REST(x))
-    xv_rest = select(x < real(0), -a, a) * v_prime_rest
-    return gated_prime(x, a, v, rest, v_prime, xv_rest)
+    return gated_prime(x, a, v, rest, v_prime, -a * v_prime_rest)
 
 
 @inlined
