@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from math import isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numba import types
 from numba.core.errors import TypingError
 
 from fastlinear.kernels.jit import intrinsic
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 
 def exact_fma(a: Any, b: Any, c: Any) -> Any:
@@ -19,19 +21,21 @@ def exact_fma(a: Any, b: Any, c: Any) -> Any:
         return a * b + c
     if not isfinite(c):
         return c
+    from fractions import Fraction  # 2 ms, and only where nothing compiles
+
     exact = Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c))
     return rounded(exact, type(a)) if exact != 0 else a * b + c  # for the sign of the zero
 
 
 def rounded(exact: Fraction, dtype: Any) -> Any:
     """Return the float nearest to a fraction other than 0, ties to even."""
-    info = np.finfo(dtype)
+    info, two = np.finfo(dtype), type(exact)(2)
     exponent = exact.numerator.bit_length() - exact.denominator.bit_length()
-    if abs(exact) < Fraction(2) ** exponent:
+    if abs(exact) < two**exponent:
         exponent -= 1
     last_bit = max(exponent, int(info.minexp)) - int(info.nmant)
-    size = abs(round(exact / Fraction(2) ** last_bit)) * Fraction(2) ** last_bit
-    result = dtype(np.inf) if size > Fraction(float(info.max)) else dtype(float(size))
+    size = abs(round(exact / two**last_bit)) * two**last_bit
+    result = dtype(np.inf) if size > float(info.max) else dtype(float(size))
     return result if exact > 0 else -result
 
 

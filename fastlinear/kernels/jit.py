@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -73,6 +74,8 @@ def compiled(
         if config.DISABLE_JIT:
             return np.errstate(all="ignore")(function)
         options = {**FLAGS, **(NO_WRAPPERS if internal else {}), "forceinline": inline}
+        # Numba asks for it twice, and finding it takes a sixth of this package's import.
+        function.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
         options["pipeline_class"] = INTERLEAVED if interleaved else PLAIN
         dispatcher = njit(parallel=PRANGE_ONLY if parallel else False, **options)(function)
         dispatcher.__class__ = StridedKernel if any_layout else Kernel
