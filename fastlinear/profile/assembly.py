@@ -96,7 +96,9 @@ class Loop(NamedTuple):
     def stored(self) -> int:
         """Bytes of the widest vector that it writes to memory, the stack aside; 0 for none."""
         writing = (line for line in self.lines if _writes(line) and line not in self.stack)
-        return max(map(_width, writing), default=0)
+        # Also as integers, which numbers are after their signs were set by logic.
+        vectors = (line for line in writing if not re.match(r"v?movs[sd]\b", line))
+        return max(map(_register_bytes, vectors), default=0)
 
     @property
     def calls(self) -> int:
@@ -121,8 +123,11 @@ class Loop(NamedTuple):
 
 def _width(line: str) -> int:
     """Return the bytes of the widest register of a packed float instruction; 0 for any other."""
-    if not re.match(r"\w*p[sd]\b", line):
-        return 0
+    return _register_bytes(line) if re.match(r"\w*p[sd]\b", line) else 0
+
+
+def _register_bytes(line: str) -> int:
+    """Return the bytes of the widest vector register that an instruction names; 0 for none."""
     return max((_WIDTHS[name] for name in _VECTOR.findall(line)), default=0)
 
 
