@@ -98,21 +98,20 @@ class Kernel(CPUDispatcher):
 
     def compile(self, sig: Any) -> Any:
         """Compile or load the body for a signature; return its entry point."""
+        args, return_type = sigutils.normalize_signature(sig)
         with global_compiler_lock, deeper() as depth:
             if depth > 1:
-                return self._compile_part(sig)
-            args, _ = sigutils.normalize_signature(sig)
+                return self._compile_part(args, return_type)
             if self._is_part(args):
                 del self.overloads[args]  # its callers keep what they need of it
             with uncollected():
                 return super().compile(sig)
 
-    def _compile_part(self, sig: Any) -> Any:
+    def _compile_part(self, args: Any, return_type: Any) -> Any:
         """Compile the body as part of a caller's.
 
         Numba would set up timers that answer to every call of LLVM, those of all callers as well.
         """
-        args, return_type = sigutils.normalize_signature(sig)
         if args not in self.overloads:
             self.add_overload(self._compiler.compile(args, return_type))
         return self.overloads[args].entry_point

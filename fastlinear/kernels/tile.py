@@ -275,9 +275,9 @@ def load_operand(typingctx, shape, address, panels, lane_stride, left):
     """Return the rows of B that the next ``rank_update`` takes, as a tile.
 
     A plain tile reads one row, its lanes adjacent in each panel of VECTORS vectors, the panels at
-    the offsets ``panels``. A transposed one reads ``steps`` rows whose elements are
-    adjacent *across* rows while lanes lie ``lane_stride`` bytes apart, and transposes them in
-    registers; masked lanes repeat the last existing one.
+    the offsets ``panels``. A transposed one reads ``steps`` rows whose elements are adjacent
+    *across* rows while lanes lie ``lane_stride`` bytes apart, and transposes them in registers;
+    masked lanes repeat the last existing one.
     """
     tile = shape.tile
     operand = tile.with_rows(tile.steps)
