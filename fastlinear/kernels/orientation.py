@@ -78,6 +78,8 @@ def is_narrow(item, task):
         straight += BRINGING * I
     if task.A.row != item:
         turned += TRANSPOSING * I
+    if are_rows_brought(item, J, I, task.K, transposed(task.B)):
+        turned += BRINGING * J
     return task.K * (straight - turned) > COPYING * I * J + TURNING
 
 

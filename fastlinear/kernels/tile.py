@@ -21,12 +21,14 @@ from fastlinear.kernels.sizes import FETCHED_TILES, VECTORS
 from fastlinear.kernels.vectors import (
     I32,
     fma,
+    is_masked,
     lane_offsets,
     load_transposed,
     load_vector,
     pointer_to,
     prefetch,
     splat,
+    store_part,
     store_vector,
     vectors_in_memory,
     vectors_in_panels,
@@ -213,8 +215,16 @@ def store(typingctx, tile, address, stride, left):
 
     def codegen(context, builder, signature, args):
         value, address, stride, left = args
+        parts: dict[int, Any] = {}
         for i, pointer in vectors_in_memory(builder, tile, address, stride):
-            store_vector(builder, tile, i, pointer, left, builder.extract_value(value, i))
+            vector = builder.extract_value(value, i)
+            if is_masked(tile, i):
+                parts.setdefault(i % tile.vectors, []).append((pointer, vector))
+            else:
+                store_vector(builder, tile, pointer, vector)
+        for v, part in parts.items():
+            pointers, vectors = zip(*part, strict=True)
+            store_part(builder, tile, v, pointers, left, vectors)
         return context.get_dummy_value()
 
     return types.none(tile, address, stride, left), codegen

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from llvmlite import ir
 from numba.core import cgutils
 
+from fastlinear.kernels import sizes
 from fastlinear.kernels.sizes import VECTORS
 
 if TYPE_CHECKING:
@@ -39,7 +41,8 @@ def vectors_in_panels(builder: Any, tile: Tile, address: Any, panels: Any) -> An
         yield v, builder.add(panel, offset)
 
 
-def _is_masked(tile: Tile, i: int) -> bool:
+def is_masked(tile: Tile, i: int) -> bool:
+    """Return whether lanes of vector ``i`` may not exist."""
     return i % tile.vectors >= tile.vectors - tile.masked
 
 
@@ -50,14 +53,21 @@ def _mask(builder: Any, tile: Tile, i: int, left: Any) -> Any:
     """
     bits = ir.IntType(8 * tile.itemsize)
     lanes, whole = ir.VectorType(bits, tile.lanes), left.type(tile.lanes)
-    count = builder.sub(left, left.type(i % tile.vectors * tile.lanes))
-    for limit, beyond in ((whole, ">"), (left.type(0), "<")):
-        count = builder.select(builder.icmp_signed(beyond, count, limit), limit, count)
+    count = _existing(builder, tile, i, left)
     table = _mask_table(builder.module, bits, tile.lanes)
     start = builder.gep(table, [left.type(0), builder.sub(whole, count)], inbounds=True)
     mask = builder.load(builder.bitcast(start, lanes.as_pointer()))
     mask.align = tile.itemsize
     return builder.icmp_signed("<", mask, ir.Constant(lanes, None))
+
+
+def _existing(builder: Any, tile: Tile, i: int, left: Any) -> Any:
+    """Return how many lanes of vector ``i`` exist."""
+    whole = left.type(tile.lanes)
+    count = builder.sub(left, left.type(i % tile.vectors * tile.lanes))
+    for limit, beyond in ((whole, ">"), (left.type(0), "<")):
+        count = builder.select(builder.icmp_signed(beyond, count, limit), limit, count)
+    return count
 
 
 def _mask_table(module: Any, bits: ir.IntType, lanes: int) -> Any:
@@ -74,7 +84,7 @@ def _mask_table(module: Any, bits: ir.IntType, lanes: int) -> Any:
 def load_vector(builder: Any, tile: Tile, i: int, address: Any, left: Any) -> Any:
     """Return vector ``i`` of a tile, read from memory; lanes that do not exist are zero."""
     pointer = pointer_to(builder, tile.vector, address)
-    if not _is_masked(tile, i):
+    if not is_masked(tile, i):
         value = builder.load(pointer)
         value.align = tile.itemsize
         return value
@@ -86,17 +96,53 @@ def load_vector(builder: Any, tile: Tile, i: int, address: Any, left: Any) -> An
     return builder.call(function, [pointer, I32(tile.itemsize), mask, zeros])
 
 
-def store_vector(builder: Any, tile: Tile, i: int, address: Any, left: Any, value: Any) -> None:
-    """Write vector ``i`` of a tile to memory."""
-    pointer = pointer_to(builder, tile.vector, address)
-    if not _is_masked(tile, i):
-        builder.store(value, pointer).align = tile.itemsize
+def store_vector(builder: Any, tile: Tile, pointer: Any, value: Any) -> None:
+    """Write a vector of a tile to memory."""
+    builder.store(value, pointer_to(builder, value.type, pointer)).align = tile.itemsize
+
+
+def store_part(
+    builder: Any, tile: Tile, i: int, addresses: Sequence[Any], left: Any, values: Sequence[Any]
+) -> None:
+    """Write the lanes that exist of vector ``i`` of each row, at that row's address."""
+    if sizes.MASKED_STORES:
+        mask = _mask(builder, tile, i, left)
+        for address, value in zip(addresses, values, strict=True):
+            _store_masked(builder, tile, address, value, mask)
         return
-    mask = _mask(builder, tile, i, left)
+    count = _existing(builder, tile, i, left)
+    for lanes in (tile.lanes >> halvings for halvings in range(tile.lanes.bit_length())):
+        # The lanes before these are in memory already: as many as the higher bits of count say.
+        written = builder.and_(count, count.type(-2 * lanes))
+        offset = builder.mul(written, count.type(tile.itemsize))
+        before, halves = builder.block, [_halves(builder, value, lanes) for value in values]
+        exist = builder.icmp_unsigned("!=", builder.and_(count, count.type(lanes)), count.type(0))
+        with builder.if_then(exist):
+            for address, (low, _) in zip(addresses, halves, strict=True):
+                store_vector(builder, tile, builder.add(address, offset), low)
+            inside = builder.block
+        values = []
+        for low, high in halves:
+            rest = builder.phi(low.type)
+            rest.add_incoming(low, before)
+            rest.add_incoming(high, inside)
+            values.append(rest)
+
+
+def _store_masked(builder: Any, tile: Tile, address: Any, value: Any, mask: Any) -> None:
+    pointer = pointer_to(builder, tile.vector, address)
     signature = ir.FunctionType(ir.VoidType(), [tile.vector, pointer.type, I32, mask.type])
     name = f"llvm.masked.store.v{tile.lanes}f{tile.dtype.bitwidth}.p0"
     function = cgutils.get_or_insert_function(builder.module, signature, name)
     builder.call(function, [value, pointer, I32(tile.itemsize), mask])
+
+
+def _halves(builder: Any, value: Any, lanes: int) -> tuple[Any, Any]:
+    """Return the first ``lanes`` lanes of a vector and the others; all of it twice if none."""
+    if value.type.count == lanes:
+        return value, value
+    low, high = list(range(lanes)), list(range(lanes, 2 * lanes))
+    return _shuffle(builder, value, value, low), _shuffle(builder, value, value, high)
 
 
 def splat(builder: Any, vector: ir.Type, scalar: Any) -> Any:
@@ -124,7 +170,7 @@ def lane_offsets(builder: Any, tile: Tile, lane_stride: Any, left: Any) -> list[
     offsets = []
     for lane in range(tile.vectors * tile.lanes):
         index = integer(lane)
-        if _is_masked(tile, lane // tile.lanes):
+        if is_masked(tile, lane // tile.lanes):
             beyond = builder.icmp_signed(">", index, last)
             index = builder.select(beyond, last, index)
         offsets.append(builder.mul(lane_stride, index))
