@@ -68,7 +68,7 @@ def row_abreast(one, J, K, A, B, C, O, end):
     for j in range(0, main, n):
         sums_abreast(shape, item, n, K, A, moved(B, 0, j), j * item, C, O, end)
     if main < J:
-        tail = narrowed(shape, 0)
+        tail = narrowed(shape, False)
         sums_abreast(tail, item, J - main, K, A, moved(B, 0, main), main * item, C, O, end)
 
 

@@ -72,18 +72,18 @@ def affine(one, S, N, M, X, W, bias, Y):
 @compiled(internal=True, inline=True)
 def walk(shape, one, N, W, bias, Y, compute, rest):
     """Go along the columns: whole tiles, then narrowed ones, masked at the end."""
-    span, item = tile_width(shape), itemsize(one)
-    left, half = N, span // 2
+    large = narrowed(shape, False)
+    span, piece, item, left = tile_width(shape), tile_width(large), itemsize(one), N
     while left >= span:
         compute(shape, span, W, bias, Y, rest)
         W, bias, Y = moved(W, span, 0), at(bias, span * item), moved(Y, 0, span)
         left -= span
-    while left * 4 > span:
-        compute(narrowed(shape, 1), left, W, bias, Y, rest)
-        W, bias, Y = moved(W, half, 0), at(bias, half * item), moved(Y, 0, half)
-        left -= half
+    while left * 2 > piece:
+        compute(large, left, W, bias, Y, rest)
+        W, bias, Y = moved(W, piece, 0), at(bias, piece * item), moved(Y, 0, piece)
+        left -= piece
     if left > 0:
-        compute(narrowed(shape, 2), left, W, bias, Y, rest)
+        compute(narrowed(shape, True), left, W, bias, Y, rest)
 
 
 @compiled(internal=True, inline=True)

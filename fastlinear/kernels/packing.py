@@ -72,7 +72,8 @@ def copy_strip(shape, item, K, J, B, T, n):
 @compiled(internal=True, inline=True)
 def copy_terms(shape, item, K, J, B, T, panel, n):
     """Copy K terms of a strip to all its panels, which lie ``panel`` bytes apart."""
-    step = width(shape)
+    large = narrowed(shape, False)
+    step, piece = width(shape), width(large)
     j = 0
     while j < J:
         Bj = moved(B, 0, j)
@@ -81,11 +82,11 @@ def copy_terms(shape, item, K, J, B, T, panel, n):
         if left >= step:
             copy_panel(shape, item, K, Bj, t, n * item, step)
             j += step
-        elif left * 4 > step:
-            copy_panel(narrowed(shape, 1), item, K, Bj, t, n * item, left)
-            j += step // 2
+        elif left * 2 > piece:
+            copy_panel(large, item, K, Bj, t, n * item, left)
+            j += piece
         else:
-            copy_panel(narrowed(shape, 2), item, K, Bj, t, n * item, left)
+            copy_panel(narrowed(shape, True), item, K, Bj, t, n * item, left)
             j += left
 
 

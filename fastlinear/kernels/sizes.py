@@ -218,6 +218,13 @@ WIDTHS = (4, 4, 4) if REGISTERS == 32 else (2, 4, 8)
 chains to be busy; 2 x 2 and 1 x 2 accumulators left them idle half and three quarters of the time.
 Zen 4 takes one 64-byte fma in a cycle, and 4 chains do."""
 
+WHOLE_EDGE = 0 if REGISTERS == 32 else 4
+"""Vectors up to which a tile takes the last columns whole, masked, if they fill more than half of
+it; a wider one takes them by halves and a quarter. Those waste fewer lanes, some 15 % of the time
+with a tail of 36 to 45 columns on Zen 4; but with 16 registers half a tile takes an fma's latency,
+two thirds of a whole one's time: dW of (374, 60, 60) took 40 us, and takes 37. Masks for 8 vectors
+are spilled."""
+
 TRANSPOSED_VECTOR_BYTES = min(VECTOR_BYTES, 32)
 """Vector width while transposing: two 16-byte loads fill a 32-byte register without a shuffle of
 whole vectors, which costs a 64-byte one an extra step for every element."""

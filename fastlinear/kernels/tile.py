@@ -17,7 +17,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
-from fastlinear.kernels.sizes import FETCHED_TILES, VECTORS
+from fastlinear.kernels.sizes import FETCHED_TILES, VECTORS, WHOLE_EDGE
 from fastlinear.kernels.vectors import (
     I32,
     fma,
@@ -68,14 +68,15 @@ class Tile(types.Type):
         """Return the type of the same shape but for its number of vectors."""
         return Tile(self.dtype, self.rows, vectors, self.lanes, self.masked, self.transposed)
 
-    def narrowed(self, halvings: int) -> Tile:
-        """Return the masked type with ``vectors`` halved that many times, but not below one.
+    def narrowed(self, last: bool) -> Tile:
+        """Return the masked type for columns that do not fill this one.
 
-        Halved twice it may end anywhere, else in the upper half: half of a row's rest is more than
-        half of that.
+        For more than half of what it holds, and so masked in its upper half only; or half as wide,
+        for the ``last`` ones, masked everywhere.
         """
-        vectors = max(1, self.vectors >> halvings)
-        masked = vectors if halvings > 1 else vectors - vectors // 2
+        vectors = self.vectors if self.vectors <= WHOLE_EDGE else self.vectors // 2
+        vectors = max(1, vectors // 2 if last else vectors)
+        masked = vectors if last else vectors - vectors // 2
         return Tile(self.dtype, self.rows, vectors, self.lanes, masked, self.transposed)
 
     @property
@@ -148,9 +149,9 @@ def widened(typingctx, shape, vectors):
 
 
 @intrinsic(prefer_literal=True)
-def narrowed(typingctx, shape, halvings):
-    """Return the masked shape with its vectors halved ``halvings`` times, a constant."""
-    return Shape(shape.tile.narrowed(halvings.literal_value))(shape, halvings), _empty
+def narrowed(typingctx, shape, last):
+    """Return the masked shape for columns that do not fill it, or the ``last`` ones, a constant."""
+    return Shape(shape.tile.narrowed(last.literal_value))(shape, last), _empty
 
 
 @intrinsic

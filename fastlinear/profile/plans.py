@@ -58,7 +58,7 @@ def choices(case: Case) -> Iterator[str]:
     tall, *low = (f"{r} x {v * lanes}" for r, v in zip(sizes.ROWS, sizes.WIDTHS, strict=True))
     yield (
         f"Tiles of {tall} ({sizes.VECTORS} vectors of {lanes}), {' and '.join(low)} for the last "
-        "rows; halves and quarters of them for the last columns."
+        "rows; narrowed or masked ones for the last columns."
     )
     yield f"A is {how_a_is_read(plan)}."
     yield f"B is {how_b_is_read(plan)}."
