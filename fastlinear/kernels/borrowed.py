@@ -98,20 +98,20 @@ def output_plane(typingctx, x, out):
     return PLANE(x, out), _plane_of(out, 1)
 
 
-def _python_layers(params: Any, one: Any) -> tuple[Layer, ...]:
-    _require_params(typeof(params), typeof(one))
+def _python_layers(params: Any, one: Any, indices: tuple[int, ...]) -> tuple[Layer, ...]:
+    _require_params(typeof(params), typeof(one), len(indices))
     arrays = zip(params[::3], params[1::3], params[2::3], strict=True)
     return tuple(Layer(python_plane(W), python_plane(b), *pq) for W, b, pq in arrays)
 
 
 @intrinsic(_python_layers)
-def layers_of(typingctx, params, one):
-    """Return ``params`` as a tuple of `Layer`, all in the dtype of ``one``.
+def layers_of(typingctx, params, one, indices):
+    """Return ``params`` as a tuple of `Layer`, one for each of ``indices``, in ``one``'s dtype.
 
     ``params`` is flat, because Numba takes no nested tuple into a ``prange``: W, b and the array of
     p and q, layer by layer.
     """
-    _require_params(params, one)
+    _require_params(params, one, len(indices))
     layer = types.NamedTuple((PLANE, PLANE, one, one), Layer)
     result = types.UniTuple(layer, len(params) // 3)
 
@@ -127,7 +127,7 @@ def layers_of(typingctx, params, one):
             layers.append(context.make_tuple(builder, layer, planes + _pair(context, builder, pq)))
         return context.make_tuple(builder, result, layers)
 
-    return result(params, one), codegen
+    return result(params, one, indices), codegen
 
 
 def _plane_of(array: Any, index: int) -> Any:
@@ -228,14 +228,14 @@ def _require_gradients(params: Any, kept: Any, dy: Any, grads: Any, dx: Any) -> 
         _require_array(f"grads[{i}]", array, scalar, 2 - i % 2, writeable=True)
 
 
-def _require_params(params: Any, scalar: Any) -> None:
+def _require_params(params: Any, scalar: Any, count: int) -> None:
     _require_tuple("params", params)
     if not isinstance(scalar, types.Float):
         raise TypingError(f"x: expected float32 or float64, got {scalar}")
     if not all(isinstance(t, types.Array) and t.dtype == scalar for t in params):
         raise TypingError(f"x: expected {params[0].dtype}, the dtype of params, got {scalar}")
-    if len(params) % 3 > 0 or any(t.ndim != 2 - (i % 3 > 0) for i, t in enumerate(params)):
-        raise TypingError(f"params: expected W, b and (p, q) for each layer, got {params}")
+    if len(params) != 3 * count or any(t.ndim != 2 - (i % 3 > 0) for i, t in enumerate(params)):
+        raise TypingError(f"params: expected W, b and (p, q) for {count} layers, got {params}")
     if any(t.ndim == 1 and t.layout != "C" for t in params):
         raise TypingError(f"params: expected contiguous biases, got {params}")
 

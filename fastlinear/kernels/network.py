@@ -269,13 +269,13 @@ def copy(one, rows, columns, X, Y):
 @cache
 def network(stages: tuple[Any, ...]) -> Any:
     """Return the function fn(params, x[, out]) of these stages: one for each sequence of them."""
-    run = _chain(stages)
+    run, indices = _chain(stages), tuple(range(len(stages)))
 
     @compiled(inline=True)
     def fn(params, x, out=None):
         one, X, leading, dtype = x.dtype.type(1), plane(x), x.shape[:-1], x.dtype
         given, destination = output_plane(x, out), unowned(out)
-        layers = layers_of(params, one)
+        layers = layers_of(params, one, indices)
         columns = out_columns(layers, X.columns)
         if destination is None:
             result = np.empty(leading + (columns,), dtype)  # noqa: RUF005  Numba's way

@@ -183,18 +183,18 @@ def network_gradients(stages: tuple[Stage, ...]) -> tuple[Any, Any]:
 
     Both check every type and shape before they write.
     """
-    run_forward, run_backward = _chain(stages)
+    (run_forward, run_backward), indices = _chain(stages), tuple(range(len(stages)))
 
     @compiled
     def forward(params, x):
-        out_columns(layers_of(params, x.dtype.type(1)), matrix(x).columns)
+        out_columns(layers_of(params, x.dtype.type(1), indices), matrix(x).columns)
         return run_forward(params, x)
 
     @compiled
     def backward(params, kept, dy, grads, dx=None):
         require_gradients(params, kept, dy, grads, dx)
         dX = plane(kept[0]) if dx is None else plane(dx)
-        layers = layers_of(params, dy.dtype.type(1))
+        layers = layers_of(params, dy.dtype.type(1), indices)
         check_shapes(layers, planes_of(kept), plane(dy), planes_of(grads), dX)
         run_backward(params, kept, dy, grads, dx)
 
