@@ -14,26 +14,16 @@ from fastlinear.kernels import sizes
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import MATRIX, Matrix, call, moved
 from fastlinear.kernels.packing import fused_type
-from fastlinear.kernels.shared import shared
-from fastlinear.kernels.tile import (
-    add,
-    fetch,
+from fastlinear.kernels.rank_update import (
     gather_operand,
-    load,
     load_operand,
-    narrowed,
     panel_offsets,
-    panels,
     rank_update,
     row_offsets,
-    row_shape,
-    steps,
-    store,
-    widened,
-    width,
-    with_rows,
-    zeros,
 )
+from fastlinear.kernels.shape import narrowed, panels, row_shape, steps, widened, width, with_rows
+from fastlinear.kernels.shared import shared
+from fastlinear.kernels.tile import add, fetch, load, store, zeros
 
 BLOCK, (TALL, LOW, ONE) = sizes.BLOCK, sizes.ROWS
 VECTORS, VECTOR_BYTES = sizes.VECTORS, sizes.VECTOR_BYTES

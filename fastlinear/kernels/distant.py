@@ -16,25 +16,16 @@ from fastlinear.kernels import sizes
 from fastlinear.kernels.blocks import Block, activate, block_product, block_types
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import itemsize, moved
-from fastlinear.kernels.shared import shared
-from fastlinear.kernels.tile import (
+from fastlinear.kernels.rank_update import (
     FIRST,
-    LINE_BYTES,
-    add,
     blocks_update,
     gather_operand,
-    load,
     load_operand,
-    narrowed,
     rank_update,
-    row,
-    row_shape,
-    steps,
-    store,
-    width,
-    with_rows,
-    zeros,
 )
+from fastlinear.kernels.shape import narrowed, row_shape, steps, width, with_rows
+from fastlinear.kernels.shared import shared
+from fastlinear.kernels.tile import LINE_BYTES, add, load, row, store, zeros
 
 ABREAST, BLOCK, FETCHED_TILES = sizes.ABREAST, sizes.BLOCK, sizes.FETCHED_TILES
 LAST, TRANSPOSED_VECTOR_BYTES = ABREAST - 1, sizes.TRANSPOSED_VECTOR_BYTES

@@ -30,24 +30,12 @@ from fastlinear.kernels.borrowed import (
 )
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import MATRIX, Matrix, call, itemsize, moved, row_of
+from fastlinear.kernels.rank_update import load_operand, rank_update, row_offsets
 from fastlinear.kernels.reductions import softmax_rows
+from fastlinear.kernels.shape import narrowed, row_shape, with_rows
+from fastlinear.kernels.shape import width as tile_width
 from fastlinear.kernels.shared import shared
-from fastlinear.kernels.tile import (
-    add,
-    collect,
-    load,
-    load_operand,
-    narrowed,
-    rank_update,
-    room,
-    row_offsets,
-    row_shape,
-    spread,
-    store,
-    with_rows,
-    zeros,
-)
-from fastlinear.kernels.tile import width as tile_width
+from fastlinear.kernels.tile import add, collect, load, room, spread, store, zeros
 
 BLOCK, (TALL, LOW, ONE) = sizes.BLOCK, sizes.ROWS
 VECTORS, VECTOR_BYTES = sizes.VECTORS, sizes.VECTOR_BYTES

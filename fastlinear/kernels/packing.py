@@ -12,16 +12,9 @@ from numba import types
 from fastlinear.kernels import sizes
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import MATRIX, Matrix, call, itemsize, moved, transposed
-from fastlinear.kernels.tile import (
-    FIRST,
-    gather_operand,
-    load_operand,
-    narrowed,
-    row_shape,
-    steps,
-    store,
-    width,
-)
+from fastlinear.kernels.rank_update import FIRST, gather_operand, load_operand
+from fastlinear.kernels.shape import narrowed, row_shape, steps, width
+from fastlinear.kernels.tile import store
 
 APART_BYTES, COPIED_TERMS = sizes.APART_BYTES, sizes.COPIED_TERMS
 GATHERED_BYTES, GATHERED_TERMS = sizes.GATHERED_BYTES, sizes.GATHERED_TERMS

@@ -40,8 +40,8 @@ from fastlinear.kernels.packing import (
     row_pitch,
 )
 from fastlinear.kernels.plan import planned
+from fastlinear.kernels.shape import row_shape, width
 from fastlinear.kernels.streamed import streamed_address
-from fastlinear.kernels.tile import row_shape, width
 
 BLOCK, (TALL, _, _) = sizes.BLOCK, sizes.ROWS
 GATHERED_BYTES, GATHERED_TERMS = sizes.GATHERED_BYTES, sizes.GATHERED_TERMS

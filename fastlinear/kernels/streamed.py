@@ -9,8 +9,8 @@ from fastlinear.kernels import sizes
 from fastlinear.kernels.blocks import Step, activate, block_types, row_of_tiles
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import moved
+from fastlinear.kernels.shape import row_shape
 from fastlinear.kernels.shared import shared
-from fastlinear.kernels.tile import row_shape
 
 ROW_STEPS, VECTOR_BYTES = sizes.ROW_STEPS, sizes.VECTOR_BYTES
 _, _, ONE_VECTORS = sizes.WIDTHS

@@ -12,7 +12,7 @@ from fastlinear.kernels import sizes
 from fastlinear.kernels.sizes import VECTORS
 
 if TYPE_CHECKING:
-    from fastlinear.kernels.tile import Tile
+    from fastlinear.kernels.shape import Tile
 
 I32 = ir.IntType(32)
 READ, TO_L2, DATA = 0, 2, 1  # arguments of llvm.prefetch

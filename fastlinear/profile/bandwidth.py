@@ -12,8 +12,9 @@ from numba import prange
 from fastlinear.kernels.alignment import aligned_zeros
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import address_of
+from fastlinear.kernels.shape import row_shape, with_rows
 from fastlinear.kernels.sizes import VECTOR_BYTES
-from fastlinear.kernels.tile import add, load, row_shape, store, with_rows, zeros
+from fastlinear.kernels.tile import add, load, store, zeros
 from fastlinear.profile.timing import fastest
 
 ROWS = 8

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import address_of
+from fastlinear.kernels.rank_update import load_operand, rank_update
+from fastlinear.kernels.shape import row_shape, with_rows
 from fastlinear.kernels.sizes import VECTOR_BYTES
-from fastlinear.kernels.tile import load, load_operand, rank_update, row_shape, store, with_rows
+from fastlinear.kernels.tile import load, store
 from fastlinear.profile.timing import fastest
 
 CHAINS = 12

@@ -1,0 +1,159 @@
+"""The shape of a register tile: its type, and what kernels ask and derive at compile time.
+
+A ``Tile`` has ``rows`` x ``vectors`` vectors of ``lanes`` elements: element (r, v * lanes + l) sits
+in lane l of vector (r, v). Its last ``masked`` vectors may not exist in full. Kernels are
+specialised by it, and pass a `Shape` where no tile is yet.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic, models, register_model
+
+from fastlinear.kernels.sizes import VECTORS, WHOLE_EDGE
+
+LANE_GROUP = 16
+"""Bytes that one step of a transposing load takes from each row: the widest shuffle granule that
+all instruction sets share."""
+
+
+class Tile(types.Type):
+    """The type of a register tile; it carries the shape, so kernels specialise by it."""
+
+    def __init__(
+        self, dtype: Any, rows: int, vectors: int, lanes: int, masked: int, transposed: bool
+    ) -> None:
+        self.dtype, self.rows, self.vectors, self.lanes = dtype, rows, vectors, lanes
+        self.masked, self.transposed = masked, transposed
+        super().__init__(
+            f"Tile({dtype}, {rows}x{vectors}x{lanes}, masked={masked}, transposed={transposed})"
+        )
+
+    def with_rows(self, rows: int) -> Tile:
+        """Return the type of the same shape but for its number of rows."""
+        return Tile(self.dtype, rows, self.vectors, self.lanes, self.masked, self.transposed)
+
+    def widened(self, vectors: int) -> Tile:
+        """Return the type of the same shape but for its number of vectors."""
+        return Tile(self.dtype, self.rows, vectors, self.lanes, self.masked, self.transposed)
+
+    def narrowed(self, last: bool) -> Tile:
+        """Return the masked type for columns that do not fill this one.
+
+        For more than half of what it holds, and so masked in its upper half only; or half as wide,
+        for the ``last`` ones, masked everywhere.
+        """
+        vectors = self.vectors if self.vectors <= WHOLE_EDGE else self.vectors // 2
+        vectors = max(1, vectors // 2 if last else vectors)
+        masked = vectors if last else vectors - vectors // 2
+        return Tile(self.dtype, self.rows, vectors, self.lanes, masked, self.transposed)
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one element."""
+        return int(self.dtype.bitwidth) // 8
+
+    @property
+    def scalar(self) -> ir.Type:
+        """LLVM type of one element."""
+        return ir.FloatType() if self.dtype.bitwidth == 32 else ir.DoubleType()
+
+    @property
+    def vector(self) -> ir.Type:
+        """LLVM type of one vector."""
+        return ir.VectorType(self.scalar, self.lanes)
+
+    @property
+    def steps(self) -> int:
+        """Terms of the sum that one rank update takes: rows of the operand loaded at once."""
+        return LANE_GROUP // self.itemsize if self.transposed else 1
+
+
+class Shape(types.Type):
+    """The type of a tile's shape alone: a value without content, to pass where no tile is yet."""
+
+    def __init__(self, tile: Tile) -> None:
+        self.tile = tile
+        super().__init__(f"Shape({tile})")
+
+
+register_model(Shape)(models.OpaqueModel)
+
+
+@register_model(Tile)
+class TileModel(models.PrimitiveModel):
+    """An LLVM array of vectors, row by row."""
+
+    def __init__(self, dmm: Any, fe_type: Tile) -> None:
+        super().__init__(dmm, fe_type, ir.ArrayType(fe_type.vector, fe_type.rows * fe_type.vectors))
+
+
+# ---- what kernels call ----------------------------------------------------------------------
+
+
+@intrinsic(prefer_literal=True)
+def row_shape(typingctx, like, vectors, nbytes, transposed):
+    """Return the shape of one row of ``vectors`` vectors of ``nbytes`` bytes, dtype of ``like``.
+
+    All but ``like`` are compile-time constants. A ``transposed`` tile loads operands whose lanes
+    lie apart in memory.
+    """
+    dtype = types.unliteral(like)
+    lanes = nbytes.literal_value * 8 // dtype.bitwidth
+    shape = Shape(Tile(dtype, 1, vectors.literal_value, lanes, 0, bool(transposed.literal_value)))
+    return shape(like, vectors, nbytes, transposed), empty
+
+
+@intrinsic(prefer_literal=True)
+def with_rows(typingctx, shape, rows):
+    """Return the shape with ``rows`` rows, a constant."""
+    return Shape(shape.tile.with_rows(rows.literal_value))(shape, rows), empty
+
+
+@intrinsic(prefer_literal=True)
+def widened(typingctx, shape, vectors):
+    """Return the shape with ``vectors`` vectors, a constant, unless it is transposed."""
+    wide = shape if shape.tile.transposed else Shape(shape.tile.widened(vectors.literal_value))
+    return wide(shape, vectors), empty
+
+
+@intrinsic(prefer_literal=True)
+def narrowed(typingctx, shape, last):
+    """Return the masked shape for columns that do not fill it, or the ``last`` ones, a constant."""
+    return Shape(shape.tile.narrowed(last.literal_value))(shape, last), empty
+
+
+@intrinsic
+def steps(typingctx, shape):
+    """Return how many terms of the sum one ``rank_update`` takes, a constant."""
+    return types.intp(shape), _constant(shape.tile.steps)
+
+
+@intrinsic
+def panels(typingctx, shape):
+    """Return how many panels of B a row spans, a constant; at least 1."""
+    return types.intp(shape), _constant(panels_of(shape.tile))
+
+
+@intrinsic
+def width(typingctx, shape):
+    """Return the number of elements in a row, a constant."""
+    return types.intp(shape), _constant(shape.tile.vectors * shape.tile.lanes)
+
+
+def panels_of(tile: Tile) -> int:
+    """Return how many panels of B a row spans; at least 1."""
+    return 1 if tile.transposed else max(1, tile.vectors // VECTORS)
+
+
+def empty(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    """Return the zero of a tile's type, or the null that stands for a shape."""
+    return ir.Constant(context.get_value_type(signature.return_type), None)
+
+
+def _constant(value: int) -> Any:
+    """Return the generator of code for an integer that is known by then."""
+    return lambda context, builder, *_: ir.Constant(context.get_value_type(types.intp), value)
