@@ -23,7 +23,7 @@ from fastlinear.kernels.rank_update import (
     load_operand,
     rank_update,
 )
-from fastlinear.kernels.shape import narrowed, row_shape, steps, width, with_rows
+from fastlinear.kernels.shape import narrowed, panel_width, row_shape, steps, width, with_rows
 from fastlinear.kernels.shared import shared
 from fastlinear.kernels.tile import LINE_BYTES, add, load, row, store, zeros
 
@@ -40,7 +40,7 @@ def distant_product(one, block, P, end, fused):
         activate(one, 1, J, P, C, V, end, fused)
     else:
         shape = row_shape(one, 2, TRANSPOSED_VECTOR_BYTES, True)
-        strip = Block(I, J, K, A, B, width(shape) * B.col, chunk, C, V)
+        strip = Block(I, J, K, A, B, panel_width(shape) * B.col, chunk, C, V)
         block_product(shape, one, strip, P, end, fused)
 
 

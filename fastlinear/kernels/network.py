@@ -19,6 +19,7 @@ import numpy as np
 from numba import types
 
 from fastlinear.kernels import sizes
+from fastlinear.kernels.along import along
 from fastlinear.kernels.borrowed import (
     borrow_bytes,
     layers_of,
@@ -32,7 +33,7 @@ from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import MATRIX, Matrix, call, itemsize, moved, row_of
 from fastlinear.kernels.rank_update import load_operand, rank_update, row_offsets
 from fastlinear.kernels.reductions import softmax_rows
-from fastlinear.kernels.shape import narrowed, row_shape, with_rows
+from fastlinear.kernels.shape import row_shape, with_rows
 from fastlinear.kernels.shape import width as tile_width
 from fastlinear.kernels.shared import shared
 from fastlinear.kernels.tile import add, collect, load, room, spread, store, zeros
@@ -54,24 +55,7 @@ def affine(one, S, N, M, X, W, bias, Y):
     Nothing is copied or allocated. ``bias`` is the address of N elements or 0.
     """
     shape = row_shape(one, VECTORS, VECTOR_BYTES, False)
-    walk(shape, one, N, W, bias, Y, panel, (S, M, X))
-
-
-@compiled(internal=True, inline=True)
-def walk(shape, one, N, W, bias, Y, compute, rest):
-    """Go along the columns: whole tiles, then narrowed ones, masked at the end."""
-    large = narrowed(shape, False)
-    span, piece, item, left = tile_width(shape), tile_width(large), itemsize(one), N
-    while left >= span:
-        compute(shape, span, W, bias, Y, rest)
-        W, bias, Y = moved(W, span, 0), at(bias, span * item), moved(Y, 0, span)
-        left -= span
-    while left * 2 > piece:
-        compute(large, left, W, bias, Y, rest)
-        W, bias, Y = moved(W, piece, 0), at(bias, piece * item), moved(Y, 0, piece)
-        left -= piece
-    if left > 0:
-        compute(narrowed(shape, True), left, W, bias, Y, rest)
+    along(shape, N, panel, (one, S, M, X, W, bias, Y))
 
 
 @compiled(internal=True, inline=True)
@@ -81,12 +65,13 @@ def at(address, offset):
 
 
 @compiled(internal=True, inline=True)
-def panel(shape, left, W, bias, Y, rest):
-    """Compute the ``left`` columns of one tile, a few rows at a time."""
-    S, M, X = rest
+def panel(shape, left, j, rest):
+    """Compute the ``left`` columns from j on, a few rows at a time."""
+    one, S, M, X, W, bias, Y = rest
+    W, bias = moved(W, j, 0), at(bias, j * itemsize(one))
     s = 0
     while s < S:
-        Xs, y = moved(X, s, 0), Y.data + s * Y.row
+        Xs, y = moved(X, s, 0), moved(Y, s, j).data
         if S - s >= TALL:
             store(tile_sum(with_rows(shape, TALL), left, M, Xs, W, bias), y, Y.row, left)
             s += TALL
@@ -163,21 +148,21 @@ def row_map(h: Any) -> Any:
     """
 
     @compiled(internal=True, inline=True)
-    def compute(shape, left, W, bias, Y, rest):
-        M, X, p, q = rest
-        total = tile_sum(shape, left, M, X, W, bias)
+    def compute(shape, left, j, rest):
+        one, M, X, W, bias, Y, p, q = rest
+        total = tile_sum(shape, left, M, X, moved(W, j, 0), at(bias, j * itemsize(one)))
         if h is not None:
             z, y = spread(total), room(shape)
             for c in range(tile_width(shape)):
                 y[c] = h(z[c], p, q)
             total = collect(shape, y)
-        store(total, Y.data, Y.row, left)
+        store(total, moved(Y, 0, j).data, Y.row, left)
 
     @compiled(internal=True, inline=True)
     def row(one, layer, X, Y):
         N, M, W = layer.W
         shape = row_shape(one, ONE_VECTORS, VECTOR_BYTES, False)
-        walk(shape, one, N, W, bias_of(layer), Y, compute, (M, X, layer.p, layer.q))
+        along(shape, N, compute, (one, M, X, W, bias_of(layer), Y, layer.p, layer.q))
 
     return row
 

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 from numba import types
 
 from fastlinear.kernels import sizes
+from fastlinear.kernels.along import along
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import MATRIX, Matrix, call, itemsize, moved, transposed
 from fastlinear.kernels.rank_update import FIRST, gather_operand, load_operand
-from fastlinear.kernels.shape import narrowed, row_shape, steps, width
+from fastlinear.kernels.shape import row_shape, steps
 from fastlinear.kernels.tile import store
 
 APART_BYTES, COPIED_TERMS = sizes.APART_BYTES, sizes.COPIED_TERMS
@@ -59,28 +60,15 @@ def copy_strip(shape, item, K, J, B, T, n):
     pitch = n * item
     group = COPIED_TERMS if steps(shape) == 1 else max(K, 1)  # transposing reads along the terms
     for k in range(0, K, group):
-        copy_terms(shape, item, min(group, K - k), J, moved(B, k, 0), T + k * pitch, K * pitch, n)
+        part = item, min(group, K - k), moved(B, k, 0), T + k * pitch, K * pitch, n
+        along(shape, J, copy_columns, part)
 
 
 @compiled(internal=True, inline=True)
-def copy_terms(shape, item, K, J, B, T, panel, n):
-    """Copy K terms of a strip to all its panels, which lie ``panel`` bytes apart."""
-    large = narrowed(shape, False)
-    step, piece = width(shape), width(large)
-    j = 0
-    while j < J:
-        Bj = moved(B, 0, j)
-        t = T + j // n * panel + j % n * item
-        left = J - j
-        if left >= step:
-            copy_panel(shape, item, K, Bj, t, n * item, step)
-            j += step
-        elif left * 2 > piece:
-            copy_panel(large, item, K, Bj, t, n * item, left)
-            j += piece
-        else:
-            copy_panel(narrowed(shape, True), item, K, Bj, t, n * item, left)
-            j += left
+def copy_columns(shape, left, j, rest):
+    """Copy K rows of one tile's width to a panel, which lie ``panel`` bytes apart."""
+    item, K, B, T, panel, n = rest
+    copy_panel(shape, item, K, moved(B, 0, j), T + j // n * panel + j % n * item, n * item, left)
 
 
 @compiled(internal=True)

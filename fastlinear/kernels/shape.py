@@ -133,9 +133,9 @@ def steps(typingctx, shape):
 
 
 @intrinsic
-def panels(typingctx, shape):
-    """Return how many panels of B a row spans, a constant; at least 1."""
-    return types.intp(shape), _constant(panels_of(shape.tile))
+def panel_width(typingctx, shape):
+    """Return how many columns a panel of B has, a constant: those of the tallest tile."""
+    return types.intp(shape), _constant(VECTORS * shape.tile.lanes)
 
 
 @intrinsic
