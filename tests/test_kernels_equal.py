@@ -183,6 +183,25 @@ def test_strided_outputs(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_last_columns_end_where_they_should(dtype):
+    """Of any number of columns the last is written, and nothing behind it or between rows."""
+    M, (tall, low, _) = 5, sizes.ROWS
+    for S in (1, low, tall):
+        for N in range(1, max(sizes.WIDTHS) * sizes.VECTOR_BYTES // np.dtype(dtype).itemsize + 2):
+            X, W, b, _ = problem(S, M, N, dtype)
+            A, dX = blank(S, N, dtype=dtype), blank(S, N, dtype=dtype)
+            loops.linear_forward(X, W, b, A)
+            loops.linear_backward_input(X, W.T, dX)
+            for order in "CF":
+                Y, Z = blank(S + 1, N + 9, dtype=dtype), blank(S + 1, N + 9, dtype=dtype)
+                tiled.linear_forward(X, np.asarray(W, order=order), b, Y[:S, :N])
+                tiled.linear_backward_input(X, np.asarray(W.T, order=order), Z[:S, :N])
+                for room, expected in ((Y, A), (Z, dX)):
+                    assert np.array_equal(room[:S, :N], expected), (S, N, order)
+                    assert np.isnan(room).sum() == room.size - expected.size, (S, N, order)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_element_wise_rows_of_any_length(dtype):
     """Rows with gaps between them, apart and in place: `blas` computes h in place."""
     act = ACTIVATIONS["gelu"]
