@@ -66,7 +66,7 @@ def copy_strip(shape, item, K, J, B, T, n):
 
 @compiled(internal=True, inline=True)
 def copy_columns(shape, left, j, rest):
-    """Copy K rows of one tile's width to a panel, which lie ``panel`` bytes apart."""
+    """Copy K rows of the ``left`` columns from j on; panels of n lie ``panel`` bytes apart."""
     item, K, B, T, panel, n = rest
     copy_panel(shape, item, K, moved(B, 0, j), T + j // n * panel + j % n * item, n * item, left)
 

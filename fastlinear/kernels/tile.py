@@ -59,15 +59,15 @@ def store(typingctx, tile, address, stride, left):
     def codegen(context, builder, signature, args):
         value, address, stride, left = args
         parts: dict[int, Any] = {}
-        for i, pointer in vectors_in_memory(builder, tile, address, stride):
+        for i, target in vectors_in_memory(builder, tile, address, stride):
             vector = builder.extract_value(value, i)
             if is_masked(tile, i):
-                parts.setdefault(i % tile.vectors, []).append((pointer, vector))
+                parts.setdefault(i % tile.vectors, []).append((target, vector))
             else:
-                store_vector(builder, tile, pointer, vector)
+                store_vector(builder, tile, target, vector)
         for v, part in parts.items():
-            pointers, vectors = zip(*part, strict=True)
-            store_part(builder, tile, v, pointers, left, vectors)
+            targets, vectors = zip(*part, strict=True)
+            store_part(builder, tile, v, targets, left, vectors)
         return context.get_dummy_value()
 
     return types.none(tile, address, stride, left), codegen

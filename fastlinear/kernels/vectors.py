@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from llvmlite import ir
 from numba.core import cgutils
 
-from fastlinear.kernels import sizes
-from fastlinear.kernels.sizes import VECTORS
+from fastlinear.kernels.sizes import MASKED_STORES, VECTORS
 
 if TYPE_CHECKING:
     from fastlinear.kernels.shape import Tile
@@ -96,16 +95,16 @@ def load_vector(builder: Any, tile: Tile, i: int, address: Any, left: Any) -> An
     return builder.call(function, [pointer, I32(tile.itemsize), mask, zeros])
 
 
-def store_vector(builder: Any, tile: Tile, pointer: Any, value: Any) -> None:
-    """Write a vector of a tile to memory."""
-    builder.store(value, pointer_to(builder, value.type, pointer)).align = tile.itemsize
+def store_vector(builder: Any, tile: Tile, address: Any, value: Any) -> None:
+    """Write a vector, or a part of one, to memory."""
+    builder.store(value, pointer_to(builder, value.type, address)).align = tile.itemsize
 
 
 def store_part(
     builder: Any, tile: Tile, i: int, addresses: Sequence[Any], left: Any, values: Sequence[Any]
 ) -> None:
     """Write the lanes that exist of vector ``i`` of each row, at that row's address."""
-    if sizes.MASKED_STORES:
+    if MASKED_STORES:
         mask = _mask(builder, tile, i, left)
         for address, value in zip(addresses, values, strict=True):
             _store_masked(builder, tile, address, value, mask)
