@@ -174,12 +174,18 @@ def _name(function: Any) -> str | None:
         return None
     names = [f"{function.__module__}.{function.__qualname__}"]
     for cell in function.__closure__ or ():
-        value = cell.cell_contents
-        part = _name(value.py_func) if hasattr(value, "py_func") else None
+        part = _value_name(cell.cell_contents)
         if part is None:
             return None
         names.append(part)
     return "|".join(names)
+
+
+def _value_name(value: Any) -> str | None:
+    """Return a name for what a closure holds: a compiled function, or integers; None for others."""
+    if isinstance(value, tuple) and all(isinstance(item, int) for item in value):
+        return str(value)
+    return _name(value.py_func) if hasattr(value, "py_func") else None
 
 
 def _argument_types(sig: Any) -> tuple[Any, ...]:
