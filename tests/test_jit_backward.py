@@ -161,6 +161,8 @@ def test_forward_raises(fitting):
         forward((*params[:-3], nothing, *params[-2:]), X)
     with pytest.raises(TypingError, match="x: expected a 2-D array of float32"):
         forward(params, X[0])
+    with pytest.raises(TypingError, match=r"expected W, b and \(p, q\) for 3 layers, got"):
+        forward(params[:6], X)
 
 
 @pytest.mark.parametrize(
