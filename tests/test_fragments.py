@@ -6,6 +6,7 @@ from numba import njit, types
 
 from fastlinear.kernels.fragments import is_fragment
 from fastlinear.kernels.jit import compiled
+from fastlinear.kernels.lent import Lent
 
 
 def functions():
@@ -82,4 +83,4 @@ def test_strided_parts():
     for X in (np.empty((3, 2)), np.empty((3, 2), order="F"), np.empty((6, 2))[::2]):
         fill(X, 5.0)
         assert (X == 5.0).all()
-    assert not is_fragment(fill.overloads[strided, types.float64])
+    assert not is_fragment(fill.overloads[Lent(np.dtype(np.float64), 2), types.float64])

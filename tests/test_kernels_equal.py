@@ -103,6 +103,17 @@ def test_thread_invariance(dtype, shape):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_gradients_formed_once_and_where_they_are_read(dtype):
+    """The gradient dZ: on the stack, on the heap, and too large to be formed beforehand."""
+    columns, item = 67, np.dtype(dtype).itemsize
+    for limit in (sizes.STACK_BYTES, sizes.FORMED_BYTES):
+        for S in around(limit // item // columns):
+            X, W, b, dA = problem(S, 1, columns, dtype)
+            expected = step(LOOPS, X, W, b, dA, ACTIVATIONS["gelu"])
+            assert_same_bits(step(TILED, X, W, b, dA, ACTIVATIONS["gelu"]), expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_batch_invariance(dtype):
     X, W, b, dA = problem(45, 700, 90, dtype)
     whole = step(TILED, X, W, b, dA, ACTIVATIONS["gelu"])

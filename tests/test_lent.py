@@ -112,3 +112,9 @@ def test_what_forward_kept_may_not_change_its_dtype():
     A.dtype = np.int32
     with pytest.raises(RuntimeError, match="an array that forward kept has changed"):
         layer.backward(np.ones((3, 4), F32))
+
+
+def test_none_is_an_array_without_elements():
+    for ndim in (1, 2):
+        nothing = (0,) * ndim
+        assert describe(None, F32, ndim) == (0, nothing, nothing)

@@ -7,6 +7,12 @@ with uncollected():
 
     load_tbb()  # before Numba looks for it
 
-    from fastlinear.kernels.formulation import FORMULATIONS, BoundPair, Passes, formulation
+    from fastlinear.kernels.formulation import (
+        FORMULATIONS,
+        Backward,
+        BoundPair,
+        Forward,
+        formulation,
+    )
 
-__all__ = ["FORMULATIONS", "BoundPair", "Passes", "formulation"]
+__all__ = ["FORMULATIONS", "Backward", "BoundPair", "Forward", "formulation"]

@@ -1,4 +1,4 @@
-"""Arrays and scratch without reference counts, for functions that run in a user's inner loops.
+"""Arrays without reference counts, for functions that run in a user's inner loops.
 
 Numba counts the references to each array with locked instructions. Where threads share arrays, as
 they share a network's weights, each would wait for the others at every call.
@@ -15,7 +15,6 @@ from numba.extending import models, register_model
 
 from fastlinear.kernels.jit import intrinsic
 from fastlinear.kernels.memory import MATRIX, Matrix
-from fastlinear.kernels.sizes import NETWORK_STACK_BYTES, VECTOR_BYTES
 
 
 class Plane(NamedTuple):
@@ -245,46 +244,3 @@ def _require_array(name: str, t: Any, scalar: Any, ndim: int, *, writeable: bool
     if not fits or (writeable and not t.mutable):
         purpose = " to write" if writeable else ""
         raise TypingError(f"{name}: expected a {ndim}-D array of {scalar}{purpose}, got {t}")
-
-
-# ---- scratch ----------------------------------------------------------------------------------
-
-
-@extending.intrinsic
-def borrow_bytes(typingctx, nbytes):
-    """Return the address of scratch memory, on the stack while that is sensible.
-
-    It lives until the compiled function that asked for it returns, and must go through
-    `return_bytes` before that.
-    """
-
-    def codegen(context, builder, signature, args):
-        intp = args[0].type
-        address = cgutils.alloca_once(builder, intp)
-        small = builder.icmp_signed("<=", args[0], intp(NETWORK_STACK_BYTES))
-        with builder.if_else(small) as (on_stack, on_heap):
-            with on_stack:
-                memory = builder.alloca(cgutils.int8_t, args[0])
-                memory.align = VECTOR_BYTES
-                builder.store(builder.ptrtoint(memory, intp), address)
-            with on_heap:
-                memory = context.nrt.allocate(builder, args[0])
-                builder.store(builder.ptrtoint(memory, intp), address)
-        return builder.load(address)
-
-    return types.intp(types.intp), codegen
-
-
-@extending.intrinsic
-def return_bytes(typingctx, address, nbytes):
-    """Give back what `borrow_bytes` lent."""
-
-    def codegen(context, builder, signature, args):
-        address, nbytes = args
-        with cgutils.if_unlikely(
-            builder, builder.icmp_signed(">", nbytes, nbytes.type(NETWORK_STACK_BYTES))
-        ):
-            context.nrt.free(builder, builder.inttoptr(address, cgutils.voidptr_t))
-        return context.get_dummy_value()
-
-    return types.none(types.intp, types.intp), codegen

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -20,6 +19,15 @@ from fastlinear.kernels import blas, elementwise, loops, passes, tiled
 from fastlinear.kernels.activations import Pair
 
 Array = NDArray[Any]
+
+Forward = Callable[[Array, Array | None, Array], bool]
+"""``run(X, V, A)``: A = h(X W^T + b) of a layer; what its backward needs beyond A goes to V, if
+given. Returns whether the matrix X has the layer's dtype and M columns; does nothing otherwise."""
+
+Backward = Callable[[Array, Array | None, Array, Array | None], bool]
+"""``run(dA, V, X, dX)``: dW, db and dX, if given, of dA; V is what `Forward` kept: A if
+``act.from_output``, else its V. Returns whether dtypes and shapes go together, and the columns of
+dA are adjacent where that matters; does nothing otherwise."""
 
 
 class BoundPair(Protocol):
@@ -99,47 +107,33 @@ class Formulation(ABC):
         if dX is not None:
             self.linear_backward_input(dZ, W, dX)
 
-    def hold(
-        self, W: Array, b: Array | None, dW: Array | None, db: Array | None, act: BoundPair | None
-    ) -> Passes:
-        """Return the passes of a layer, whose arrays stay where they are."""
-        return Passes(self, W, b, dW, db, act)
+    def hold_forward(self, W: Array, b: Array | None, act: BoundPair | None) -> Forward:
+        """Return `forward` of a layer, whose arrays stay where they are."""
 
+        def run(X: Array, V: Array | None, A: Array) -> bool:
+            fits = X.dtype == W.dtype and X.shape[1] == W.shape[1]
+            if fits:
+                self.forward(X, W, b, act, V, A)
+            return fits
 
-@dataclass(eq=False)
-class Passes:
-    """`forward` and `backward` of a formulation for one layer: its arrays and activation."""
+        return run
 
-    kernels: Formulation
-    W: Array
-    b: Array | None
-    dW: Array | None
-    db: Array | None
-    act: BoundPair | None
+    def hold_backward(
+        self, W: Array, dW: Array | None, db: Array | None, act: BoundPair | None
+    ) -> Backward:
+        """Return `backward` of a layer, whose arrays stay where they are."""
 
-    def forward(self, X: Array, V: Array | None, A: Array) -> bool:
-        """A = h(X W^T + b); what `backward` needs beyond A goes to V, if given.
+        def run(dA: Array, V: Array | None, X: Array, dX: Array | None) -> bool:
+            N, M = W.shape
+            dtypes = {a.dtype for a in (dA, V, X, W) if a is not None}
+            outputs, inputs = (len(X), N), (len(X), M)
+            fits = len(dtypes) == 1 and (dA.shape, X.shape) == (outputs, inputs)
+            fits = fits and (V is None or V.shape == outputs) and (dX is None or dX.shape == inputs)
+            if fits:
+                self.backward(dA, V, act, X, W, dX, dW, db)
+            return fits
 
-        Returns whether the matrix X has the layer's dtype and M columns; does nothing otherwise.
-        """
-        fits = X.dtype == self.W.dtype and X.shape[1] == self.W.shape[1]
-        if fits:
-            self.kernels.forward(X, self.W, self.b, self.act, V, A)
-        return fits
-
-    def backward(self, dA: Array, V: Array | None, X: Array, dX: Array | None) -> bool:
-        """dW, db and dX of dA; V is what `forward` kept: A if ``act.from_output``, else its V.
-
-        Returns whether dtypes and shapes go together; does nothing otherwise.
-        """
-        N, M = self.W.shape
-        dtypes = {a.dtype for a in (dA, V, X, self.W) if a is not None}
-        outputs, inputs = (len(X), N), (len(X), M)
-        fits = len(dtypes) == 1 and (dA.shape, X.shape) == (outputs, inputs)
-        fits = fits and (V is None or V.shape == outputs) and (dX is None or dX.shape == inputs)
-        if fits:
-            self.kernels.backward(dA, V, self.act, X, self.W, dX, self.dW, self.db)
-        return fits
+        return run
 
 
 class Loops(Formulation):
@@ -208,7 +202,7 @@ class Tiled(Formulation):
         self, X: Array, W: Array, b: Array | None, act: BoundPair | None, V: Array | None, A: Array
     ) -> None:
         """A = h(X W^T + b), and h'(Z) to V, if given."""
-        self.hold(W, b, None, None, act).forward(X, V, A)
+        self.hold_forward(W, b, act)(X, V, A)
 
     def backward(
         self,
@@ -222,62 +216,38 @@ class Tiled(Formulation):
         db: Array | None,
     ) -> None:
         """dZ = dA o h'(Z), formed where it is read, then dW, db and dX in one launch."""
-        self.hold(W, None, dW, db, act).backward(dA, V, X, dX)
+        run = self.hold_backward(W, dW, db, act)
+        if not run(dA, V, X, dX):
+            run(elementwise.rows(dA), V, X, dX)
 
-    def hold(
-        self, W: Array, b: Array | None, dW: Array | None, db: Array | None, act: BoundPair | None
-    ) -> Passes:
-        """Return the passes of a layer, whose arrays stay where they are."""
-        return TiledPasses(self, W, b, dW, db, act)
+    def hold_forward(self, W: Array, b: Array | None, act: BoundPair | None) -> Forward:
+        """Return `forward` of a layer, whose arrays stay where they are."""
+        return _held(passes.forward_entry(W.dtype), W, b, None, None, act)
+
+    def hold_backward(
+        self, W: Array, dW: Array | None, db: Array | None, act: BoundPair | None
+    ) -> Backward:
+        """Return `backward` of a layer, whose arrays stay where they are."""
+        return _held(passes.backward_entry(W.dtype), W, None, dW, db, act)
 
 
-@dataclass(eq=False)
-class TiledPasses(Passes):
-    """The passes of `kernels.passes`: what does not change is handed to them in one array.
-
-    It knows the addresses of the layer's arrays, which this object keeps alive.
-    """
-
-    def __post_init__(self) -> None:
-        if self.b is not None:
-            self.b = np.ascontiguousarray(self.b)
-        bound = bind(self.act, self.W.dtype)
-        self.nothing = bound.no_matrix
-        self.held = np.empty(passes.WORDS, np.int64)
-        passes.hold(
-            self.W,
-            bound.no_row if self.b is None else self.b,
-            bound.no_matrix if self.dW is None else self.dW,
-            bound.no_row if self.db is None else self.db,
-            bound.h,
-            bound.h_prime,
-            bound.hadamard,
-            bound.p,
-            bound.q,
-            self.held,
-        )
-
-    @cached_property
-    def run_forward(self) -> Callable[..., bool]:
-        """The compiled forward pass."""
-        return passes.forward_entry(self.W.dtype)
-
-    @cached_property
-    def run_backward(self) -> Callable[..., bool]:
-        """The compiled backward pass."""
-        return passes.backward_entry(self.W.dtype)
-
-    def forward(self, X: Array, V: Array | None, A: Array) -> bool:
-        """A = h(X W^T + b), and h'(Z) to V, if given; whether X fits, as `Passes.forward`."""
-        return self.run_forward(X, self.nothing if V is None else V, A, self.held)
-
-    def backward(self, dA: Array, V: Array | None, X: Array, dX: Array | None) -> bool:
-        """dW, db and dX of dA, with dZ = dA o h'(Z) formed where it is read; see `Passes`."""
-        others = self.nothing if V is None else V, X, self.nothing if dX is None else dX, self.held
-        if self.run_backward(dA, *others):
-            return True
-        # Where dZ is to be formed, dA's columns must be adjacent.
-        return dA.ndim == 2 and self.run_backward(elementwise.rows(dA), *others)
+def _held(
+    entry: Callable[..., bool],
+    W: Array,
+    b: Array | None,
+    dW: Array | None,
+    db: Array | None,
+    act: BoundPair | None,
+) -> Callable[..., bool]:
+    """Return a compiled pass with all that does not change bound to it, in one array."""
+    bound, held = bind(act, W.dtype), np.empty(passes.WORDS, passes.HELD)
+    arrays = W, None if b is None else np.ascontiguousarray(b), dW, db
+    passes.hold_entry(W.dtype)(
+        *arrays, bound.h, bound.h_prime, bound.hadamard, bound.p, bound.q, held
+    )
+    run = partial(entry, held)
+    vars(run)["arrays"] = arrays  # whose addresses are held: they live as long as the pass
+    return run
 
 
 class Interpreted(Loops):
@@ -299,17 +269,14 @@ class Bound(NamedTuple):
     hadamard: int
     p: Any
     q: Any
-    no_row: Array
-    no_matrix: Array
 
 
 @lru_cache(maxsize=256)
 def bind(act: BoundPair | None, dtype: np.dtype[Any]) -> Bound:
     """Compile, on first use, what an activation (or none) needs for a dtype."""
     zero = dtype.type(0)
-    nothing = np.empty(0, dtype), np.empty((0, 0), dtype)
     if act is None:
-        return Bound(0, 0, 0, zero, zero, *nothing)
+        return Bound(0, 0, 0, zero, zero)
     kept = act.pair.h_prime_output if act.from_output else elementwise.kept_derivative
     return Bound(
         elementwise.map_address(act.pair.h, dtype),
@@ -317,7 +284,6 @@ def bind(act: BoundPair | None, dtype: np.dtype[Any]) -> Bound:
         elementwise.hadamard_address(kept, dtype),
         dtype.type(act.p),
         dtype.type(act.q),
-        *nothing,
     )
 
 

@@ -29,7 +29,8 @@ I8, I32, INTP = ir.IntType(8), ir.IntType(32), cgutils.intp_t
 class Lent(types.Array):
     """The type of a strided array that is lent: one of another dtype or ndim has sizes of -1.
 
-    Whoever lends sees to it that the argument is an ndarray; the rest a kernel finds in the shape.
+    None is lent as an array without elements. Whoever lends sees to it that the argument is an
+    ndarray or None; the rest a kernel finds in the shape.
     """
 
     def __init__(self, dtype: np.dtype[Any], ndim: int) -> None:
@@ -44,20 +45,27 @@ def unbox_lent(typ: Lent, array: Any, c: Any) -> NativeValue:
     """Read NumPy's structure, while Python's lock is held."""
     builder, dtype = c.builder, as_dtype(typ.dtype)
     lent = c.context.make_array(typ)(c.context, builder)
-    lent.data = _field(builder, array, DATA, lent.data.type)
     lent.itemsize = INTP(dtype.itemsize)
     lent.meminfo, lent.parent = lent.meminfo.type(None), lent.parent.type(None)
-    with builder.if_else(_is_of(builder, array, dtype, typ.ndim), likely=True) as (then, otherwise):
-        with then:
-            shape = _sizes(builder, array, SHAPE, typ.ndim)
-            lent.shape = cgutils.pack_array(builder, shape)
-            lent.strides = cgutils.pack_array(builder, _sizes(builder, array, STRIDES, typ.ndim))
-            lent.nitems = reduce(builder.mul, shape)
-        with otherwise:
-            lent.shape = cgutils.pack_array(builder, [INTP(-1)] * typ.ndim)
-            lent.strides = cgutils.pack_array(builder, [INTP(0)] * typ.ndim)
-            lent.nitems = INTP(-1)
+    _set_sizes(builder, lent, [INTP(0)] * typ.ndim, [INTP(0)] * typ.ndim)
+    lent.data = lent.data.type(None)
+    with builder.if_then(builder.icmp_unsigned("!=", array, c.pyapi.borrow_none()), likely=True):
+        lent.data = _field(builder, array, DATA, lent.data.type)
+        fits = _is_of(builder, array, dtype, typ.ndim)
+        with builder.if_else(fits, likely=True) as (then, otherwise):
+            with then:
+                shape, strides = (_sizes(builder, array, f, typ.ndim) for f in (SHAPE, STRIDES))
+                _set_sizes(builder, lent, shape, strides)
+            with otherwise:
+                _set_sizes(builder, lent, [INTP(-1)] * typ.ndim, [INTP(0)] * typ.ndim)
+                lent.nitems = INTP(-1)
     return NativeValue(lent._getvalue())
+
+
+def _set_sizes(builder: Any, lent: Any, shape: list[Any], strides: list[Any]) -> None:
+    lent.shape = cgutils.pack_array(builder, shape)
+    lent.strides = cgutils.pack_array(builder, strides)
+    lent.nitems = reduce(builder.mul, shape)
 
 
 def _is_of(builder: Any, array: Any, dtype: np.dtype[Any], ndim: int) -> Any:

@@ -70,6 +70,17 @@ def address_of(typingctx, array):
 
 
 @intrinsic
+def address_of_one(typingctx, one):
+    """Return the address of a one of the dtype of ``one`` that is always there."""
+
+    def codegen(context, builder, signature, args):
+        constant = cgutils.global_constant(builder, "one", ir.Constant(args[0].type, 1))
+        return builder.ptrtoint(constant, context.get_value_type(types.intp))
+
+    return types.intp(one), codegen
+
+
+@intrinsic
 def itemsize(typingctx, like):
     """Return the bytes of the dtype of ``like``, a constant."""
 

@@ -21,18 +21,17 @@ from numba import types
 from fastlinear.kernels import sizes
 from fastlinear.kernels.along import along
 from fastlinear.kernels.borrowed import (
-    borrow_bytes,
     layers_of,
     output_plane,
     owned,
     plane,
-    return_bytes,
     unowned,
 )
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import MATRIX, Matrix, call, itemsize, moved, row_of
 from fastlinear.kernels.rank_update import load_operand, rank_update, row_offsets
 from fastlinear.kernels.reductions import softmax_rows
+from fastlinear.kernels.scratch import borrow_bytes, return_bytes
 from fastlinear.kernels.shape import row_shape, with_rows
 from fastlinear.kernels.shape import width as tile_width
 from fastlinear.kernels.shared import shared
@@ -42,7 +41,7 @@ BLOCK, (TALL, LOW, ONE) = sizes.BLOCK, sizes.ROWS
 VECTORS, VECTOR_BYTES = sizes.VECTORS, sizes.VECTOR_BYTES
 _, _, ONE_VECTORS = sizes.WIDTHS
 PANELS = tuple(range(0, max(VECTORS, ONE_VECTORS) * VECTOR_BYTES, VECTORS * VECTOR_BYTES))
-ROW_BYTES = sizes.NETWORK_ROW_BYTES
+ROW_BYTES, STACK_BYTES = sizes.NETWORK_ROW_BYTES, sizes.NETWORK_STACK_BYTES
 
 
 # ---- the product of few rows ------------------------------------------------------------------
@@ -124,12 +123,12 @@ def linear(one, rows, layer, X, Y):
     item = itemsize(one)
     nbytes = 0 if W.row == item else N * M * item
     if nbytes > 0:
-        T = Matrix(borrow_bytes(nbytes), item, N * item)
+        T = Matrix(borrow_bytes(nbytes, STACK_BYTES), item, N * item)
         copy(one, N, M, W, T)
         W = T
     call(affine_address(one), (one, rows, N, M, X, W, bias_of(layer), Y))
     if nbytes > 0:
-        return_bytes(W.data, nbytes)
+        return_bytes(W.data, nbytes, STACK_BYTES)
 
 
 @compiled(internal=True, inline=True)
@@ -262,12 +261,12 @@ def network(stages: tuple[Any, ...]) -> Any:
         pitch = aligned(hidden_width(layers, X.columns) * itemsize(one))
         rows = rows_at_once(X.rows, pitch)
         nbytes = 3 * rows * pitch
-        P = Matrix(borrow_bytes(nbytes), pitch, itemsize(one))
+        P = Matrix(borrow_bytes(nbytes, STACK_BYTES), pitch, itemsize(one))
         Q, Z = moved(P, rows, 0), moved(P, 2 * rows, 0)
         for i in range(0, X.rows, rows):
             height = min(rows, X.rows - i)
             run(one, height, X.columns, layers, moved(X.at, i, 0), moved(Y.at, i, 0), P, Q, Z)
-        return_bytes(P.data, nbytes)
+        return_bytes(P.data, nbytes, STACK_BYTES)
         return owned(destination, result)
 
     return fn

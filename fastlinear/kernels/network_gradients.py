@@ -24,7 +24,15 @@ from fastlinear.kernels.borrowed import (
     require_gradients,
 )
 from fastlinear.kernels.jit import compiled
-from fastlinear.kernels.memory import MATRIX, Matrix, address_of, alive, call, transposed, view
+from fastlinear.kernels.memory import (
+    MATRIX,
+    Matrix,
+    address_of,
+    address_of_one,
+    call,
+    transposed,
+    view,
+)
 from fastlinear.kernels.network import copy, linear, out_columns, width
 from fastlinear.kernels.packing import PLAIN, Fused
 from fastlinear.kernels.product import Product
@@ -154,16 +162,13 @@ def gradients(layer, x, dz, dW, db, dx):
     if W.shape[0] > 0:
         S, (N, M) = len(x), W.shape
         one = x.dtype.type(1)
-        ones = np.empty(1, x.dtype)
-        ones[0] = one
-        row = Matrix(address_of(ones), 0, 0)  # a row of ones, all of them the same one
+        row = Matrix(address_of_one(one), 0, 0)  # a row of ones, all of them the same one
         product = serial_product_address(one)
         call(product, (one, N, M, S, transposed(view(dz)), view(x), view(dW)))
         if db.size > 0:
             call(product, (one, 1, N, S, row, view(dz), Matrix(address_of(db), 0, db.strides[0])))
         if dx is not None:
             call(product, (one, S, M, N, view(dz), view(W), view(dx)))
-        alive(ones)
     elif dx is not None:
         copy(x.dtype.type(1), *dz.shape, view(dz), view(dx))
 

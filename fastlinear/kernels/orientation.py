@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numba import types
 
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import (
     MATRIX,
     Matrix,
-    address_of,
-    alive,
     call,
     itemsize,
     moved,
@@ -33,6 +30,7 @@ from fastlinear.kernels.packing import (
     fused_type,
 )
 from fastlinear.kernels.product import Product, product
+from fastlinear.kernels.scratch import borrow_bytes, return_bytes
 from fastlinear.kernels.shared import shared
 from fastlinear.kernels.sizes import (
     BRINGING,
@@ -40,6 +38,7 @@ from fastlinear.kernels.sizes import (
     FMA_CYCLES,
     NARROW_ROWS,
     ROWS,
+    STACK_BYTES,
     TRANSPOSING,
     TURNING,
     VECTOR_BYTES,
@@ -100,8 +99,9 @@ def narrow_product(one, task):
     """Compute C^T = B^T A^T for some rows of C at a time, then end them: bias, h and h'."""
     item, J = itemsize(one), task.J
     pitch = NARROW_ROWS * item
-    scratch = np.empty(VECTOR_BYTES + 2 * J * pitch, np.uint8)
-    T = (address_of(scratch) // VECTOR_BYTES + 1) * VECTOR_BYTES
+    nbytes = VECTOR_BYTES + 2 * J * pitch
+    scratch = borrow_bytes(nbytes, STACK_BYTES)
+    T = (scratch // VECTOR_BYTES + 1) * VECTOR_BYTES
     for i in range(0, task.I, NARROW_ROWS):
         piece = part(item, task, i, 0, min(NARROW_ROWS, task.I - i), J)
         f, t = piece.fused, turned(piece)
@@ -115,7 +115,7 @@ def narrow_product(one, task):
             call(f.h, (one, piece.I, J, Z, piece.C, f.p, f.q))
             if f.h_prime != 0:
                 call(f.h_prime, (one, piece.I, J, Z, f.V, f.p, f.q))
-    alive(scratch)
+    return_bytes(scratch, nbytes, STACK_BYTES)
 
 
 narrow_address = shared(narrow_product, _argument_types, lazy=True)

@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import prange, types
+from numba import from_dtype, prange, types
 from numba.extending import intrinsic
 
 from fastlinear.kernels.elementwise import columns_adjacent
@@ -21,12 +21,15 @@ from fastlinear.kernels.memory import (
     MATRIX,
     Matrix,
     address_of,
-    alive,
+    call,
+    itemsize,
     transposed,
     view,
 )
 from fastlinear.kernels.packing import FORM_A, FORM_B, FORWARD, PLAIN, Fused
+from fastlinear.kernels.scratch import borrow_bytes, return_bytes
 from fastlinear.kernels.sharing import run_share, threads_for
+from fastlinear.kernels.sizes import FORMED_BYTES, STACK_BYTES
 from fastlinear.kernels.tiled import (
     bias_sum,
     forward_sum,
@@ -73,8 +76,16 @@ def hold(W, b, dW, db, h, h_prime, hadamard, p, q, held):
     store_layer(address_of(held), layer)
 
 
+@cache
+def hold_entry(dtype: np.dtype[Any]) -> Callable[..., None]:
+    """Return `hold` for a dtype; see `StridedKernel.entry`."""
+    matrix, row, scalar = Lent(dtype, 2), Lent(dtype, 1), from_dtype(dtype)
+    arrays = matrix, row, matrix, row
+    return hold.entry(*arrays, *[types.intp] * 3, scalar, scalar, Lent(HELD, 1))
+
+
 @compiled(parallel=True, any_layout=True)
-def forward(X, V, A, held):
+def forward(held, X, V, A):
     """A = h(X W^T + b), and V = h'(X W^T + b) unless V has no elements.
 
     Returns whether X has M columns; nothing is done otherwise.
@@ -95,7 +106,7 @@ def forward(X, V, A, held):
 @cache
 def forward_entry(dtype: np.dtype[Any]) -> Callable[..., bool]:
     """Return `forward` for a dtype; see `StridedKernel.entry`."""
-    return forward.entry(*[Lent(dtype, 2)] * 3, Lent(HELD, 1))
+    return forward.entry(Lent(HELD, 1), *[Lent(dtype, 2)] * 3)
 
 
 @compiled(internal=True)
@@ -108,7 +119,7 @@ def forward_share(one, X, V, A, layer, t, threads):
 
 
 @compiled(parallel=True, any_layout=True)
-def backward(dA, V, X, dX, held):
+def backward(held, dA, V, X, dX):
     """dZ = dA o h'(V), then dW, db and dX from dZ, each formed where it is read.
 
     dX is skipped where it has no elements, dW and db where they had none for `hold`. Returns
@@ -119,24 +130,21 @@ def backward(dA, V, X, dX, held):
     layer = load_layer(one, address_of(held))
     if not fit(dA, V, X, dX, layer):
         return False
-    ones = np.empty(1, dA.dtype)  # np.ones would be a parallel loop of its own
-    ones[0] = one
     products = dX.size > 0 or layer.dW.data != 0
     threads = threads_for(layer.N, layer.M if products else 1, X.shape[0])
     if threads == 1:
-        backward_share(ones, dA, V, X, dX, layer, 0, 1)
+        backward_share(one, dA, V, X, dX, layer, 0, 1)
     else:
         for t in prange(threads):
             layer_t = load_layer(one, address_of(held))
-            backward_share(ones, dA, V, X, dX, layer_t, t, threads)
-    alive(ones)
+            backward_share(one, dA, V, X, dX, layer_t, t, threads)
     return True
 
 
 @cache
 def backward_entry(dtype: np.dtype[Any]) -> Callable[..., bool]:
     """Return `backward` for a dtype; see `StridedKernel.entry`."""
-    return backward.entry(*[Lent(dtype, 2)] * 4, Lent(HELD, 1))
+    return backward.entry(Lent(HELD, 1), *[Lent(dtype, 2)] * 4)
 
 
 @compiled(internal=True)
@@ -153,18 +161,34 @@ def fit(dA, V, X, dX, layer):
 
 
 @compiled(internal=True)
-def backward_share(ones, dA, V, X, dX, layer, t, threads):
-    """Compute share t of each gradient."""
-    N, M, W, _, dW, db, _, _, h, p, q = layer
-    one, S, dY, v = ones[0], X.shape[0], view(dA), view(V)
+def backward_share(one, dA, V, X, dX, layer, t, threads):
+    """Compute share t of each gradient; a small dZ is formed beforehand."""
+    dY, h = view(dA), layer.hadamard
+    nbytes = dA.size * itemsize(one)
+    if h == 0 or threads > 1 or nbytes > FORMED_BYTES:
+        nbytes = 0
+    scratch = borrow_bytes(nbytes, STACK_BYTES)
+    if nbytes > 0:
+        dZ = Matrix(scratch, layer.N * itemsize(one), itemsize(one))
+        call(h, (one, *dA.shape, dY, view(V), dZ, layer.p, layer.q))
+        dY, h = dZ, 0
+    gradients(one, dY, view(V), h, X, dX, layer, t, threads)
+    return_bytes(scratch, nbytes, STACK_BYTES)
+
+
+@compiled(internal=True)
+def gradients(one, dY, V, h, X, dX, layer, t, threads):
+    """Compute share t of each gradient; dZ is formed where it is read, by the kernel h if not 0."""
+    N, M, W, _, dW, db, _, _, _, p, q = layer
+    S = X.shape[0]
     if dW.data != 0:
-        fused = forming(h, FORM_A, transposed(v), p, q)
+        fused = forming(h, FORM_A, transposed(V), p, q)
         run_share(one, weight_sum(S, N, M, dY, view(X), dW, fused), t, threads)
     if db.data != 0:
-        fused = forming(h, FORM_B, v, p, q)
-        run_share(one, bias_sum(S, N, ones, dY, db, fused), t, threads)
+        fused = forming(h, FORM_B, V, p, q)
+        run_share(one, bias_sum(one, S, N, dY, db, fused), t, threads)
     if dX.size > 0:
-        fused = forming(h, FORM_A, v, p, q)
+        fused = forming(h, FORM_A, V, p, q)
         run_share(one, input_sum(S, N, M, dY, W, view(dX), fused), t, threads)
 
 

@@ -24,13 +24,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
-
 from fastlinear.kernels import sizes
 from fastlinear.kernels.blocks import Block, End, adjacent_address
 from fastlinear.kernels.distant import distant_address
 from fastlinear.kernels.jit import compiled
-from fastlinear.kernels.memory import Matrix, address_of, alive, call, itemsize, moved
+from fastlinear.kernels.memory import Matrix, call, itemsize, moved
 from fastlinear.kernels.packing import (
     FORM_B,
     Fused,
@@ -40,6 +38,7 @@ from fastlinear.kernels.packing import (
     row_pitch,
 )
 from fastlinear.kernels.plan import planned
+from fastlinear.kernels.scratch import borrow_bytes, return_bytes
 from fastlinear.kernels.shape import row_shape, width
 from fastlinear.kernels.streamed import streamed_address
 
@@ -47,6 +46,7 @@ BLOCK, (TALL, _, _) = sizes.BLOCK, sizes.ROWS
 GATHERED_BYTES, GATHERED_TERMS = sizes.GATHERED_BYTES, sizes.GATHERED_TERMS
 SHORT_BYTES, TRANSPOSED_VECTOR_BYTES = sizes.SHORT_BYTES, sizes.TRANSPOSED_VECTOR_BYTES
 VECTORS, VECTOR_BYTES = sizes.VECTORS, sizes.VECTOR_BYTES
+STACK_BYTES = sizes.STACK_BYTES
 
 
 class Product(NamedTuple):
@@ -83,11 +83,11 @@ def product(one, task):
     brought = 0
     if plan.bring_a:
         brought = plan.rows * row_pitch(item, min(K, plan.block)) + GATHERED_TERMS * GATHERED_BYTES
-    # One call, even where no scratch is needed: a second would compile all loops twice.
-    scratch = np.empty(VECTOR_BYTES + partial + strip + brought, np.uint8)
-    P = (address_of(scratch) // VECTOR_BYTES + 1) * VECTOR_BYTES
+    nbytes = VECTOR_BYTES + partial + strip + brought
+    scratch = borrow_bytes(nbytes, STACK_BYTES)
+    P = (scratch // VECTOR_BYTES + 1) * VECTOR_BYTES
     strips(one, task, plan, Matrix(P, pitch, item), P + partial, P + partial + strip)
-    alive(scratch)
+    return_bytes(scratch, nbytes, STACK_BYTES)
 
 
 @compiled(internal=True)

@@ -28,13 +28,20 @@ fused in and one parallel launch for a pass, is in `fastlinear.kernels.passes`.
 
 from __future__ import annotations
 
-import numpy as np
 from numba import prange
 from numba.core import config
 
 from fastlinear.kernels import loops
 from fastlinear.kernels.jit import compiled
-from fastlinear.kernels.memory import Matrix, address_of, alive, transposed, view
+from fastlinear.kernels.memory import (
+    Matrix,
+    address_of,
+    address_of_one,
+    alive,
+    row_of,
+    transposed,
+    view,
+)
 from fastlinear.kernels.packing import PLAIN, Fused
 from fastlinear.kernels.product import Product
 from fastlinear.kernels.sharing import run_share, threads_for
@@ -73,16 +80,13 @@ def linear_backward_weight(dY, X, dW):
 def linear_backward_bias(dY, db):
     """db_n = sum_s dY_sn, equation (9): dY (S, N), db (N,)."""
     one, (S, N) = dY.dtype.type(1), dY.shape
-    ones = np.empty(1, dY.dtype)  # np.ones would be a parallel loop of its own
-    ones[0] = one
     threads = threads_for(1, N, S)
     if threads == 1:
-        run_share(one, bias_sum(S, N, ones, view(dY), row_view(db), plain(one)), 0, 1)
+        run_share(one, bias_sum(one, S, N, view(dY), row_view(db), plain(one)), 0, 1)
     else:
         for t in prange(threads):
-            task = bias_sum(S, N, ones, view(dY), row_view(db), plain(one))
+            task = bias_sum(one, S, N, view(dY), row_view(db), plain(one))
             run_share(one, task, t, threads)
-    alive(ones)
 
 
 @compiled(parallel=True, any_layout=True)
@@ -114,7 +118,7 @@ def plain(one):
 @compiled(internal=True)
 def no_bias(one):
     """Return no elements, for a bias that is not there."""
-    return np.empty(0, type(one))
+    return row_of(one, Matrix(0, 0, 0), 0, 0)
 
 
 @compiled(internal=True)
@@ -151,9 +155,9 @@ def weight_sum(S, N, M, dY, X, dW, fused):
 
 
 @compiled(internal=True)
-def bias_sum(S, N, ones, dY, db, fused):
+def bias_sum(one, S, N, dY, db, fused):
     """Return db = 1^T dY as a product with a row of ones, all of them the same one."""
-    return Product(1, N, S, Matrix(address_of(ones), 0, 0), dY, db, 0, fused)
+    return Product(1, N, S, Matrix(address_of_one(one), 0, 0), dY, db, 0, fused)
 
 
 @compiled(internal=True)
