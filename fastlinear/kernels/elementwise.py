@@ -8,7 +8,7 @@ compiled before it. LLVM vectorises the loops; h is branch-free for that.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -141,44 +141,38 @@ def run(h: Any, X: NDArray[Any], Y: NDArray[Any], p: Any, q: Any) -> None:
     if config.DISABLE_JIT:
         loops.activation_forward(h, X, p, q, Y)
     else:
-        map_matrix(map_address(h, X.dtype), X, Y, p, q)
+        map_of(h, X.dtype, p, q)(rows(X), Y)
 
 
-def map_matrix(kernel: int, X: NDArray[Any], Y: NDArray[Any], p: Any, q: Any) -> None:
-    """Run a map kernel; X may have any strides, Y's columns are adjacent."""
-    run = map_entry(X.dtype)
-    if not run(kernel, X, Y, p, q):
-        run(kernel, rows(X), Y, p, q)
+def map_of(h: Any, dtype: np.dtype[Any], p: float, q: float) -> Callable[..., bool]:
+    """Return ``run(X, Y)``: `run_map` with the kernel of h and its parameters."""
+    return partial(map_entry(dtype), map_address(h, dtype), float(p), float(q))
 
 
-def hadamard_matrix(
-    kernel: int, dY: NDArray[Any], V: NDArray[Any], dX: NDArray[Any], p: Any, q: Any
-) -> None:
-    """Run a Hadamard kernel; dY and V may have any strides, dX's columns are adjacent."""
-    run = hadamard_entry(V.dtype)
-    if not run(kernel, dY, V, dX, p, q):
-        run(kernel, rows(dY), rows(V), dX, p, q)
+def hadamard_of(h_prime: Any, dtype: np.dtype[Any], p: float, q: float) -> Callable[..., bool]:
+    """Return ``run(dY, V, dX)``: `run_hadamard` with the kernel of h' and its parameters."""
+    return partial(hadamard_entry(dtype), hadamard_address(h_prime, dtype), float(p), float(q))
 
 
 @cache
 def map_entry(dtype: np.dtype[Any]) -> Callable[..., bool]:
     """Return `run_map` for a dtype; see `StridedKernel.entry`."""
     scalar = from_dtype(dtype)
-    return run_map.entry(types.intp, *[Lent(dtype, 2)] * 2, scalar, scalar)
+    return run_map.entry(types.intp, scalar, scalar, *[Lent(dtype, 2)] * 2)
 
 
 @cache
 def hadamard_entry(dtype: np.dtype[Any]) -> Callable[..., bool]:
     """Return `run_hadamard` for a dtype; see `StridedKernel.entry`."""
     scalar = from_dtype(dtype)
-    return run_hadamard.entry(types.intp, *[Lent(dtype, 2)] * 3, scalar, scalar)
+    return run_hadamard.entry(types.intp, scalar, scalar, *[Lent(dtype, 2)] * 3)
 
 
 @compiled(parallel=True, any_layout=True)
-def run_map(kernel, X, Y, p, q):
-    """Run a map kernel over whole matrices, in parallel over shares.
+def run_map(kernel, p, q, X, Y):
+    """Run a map kernel over whole matrices, in parallel over shares; Y's columns are adjacent.
 
-    Returns whether X's columns are adjacent; nothing is done otherwise.
+    Returns whether X's are too; nothing is done otherwise.
     """
     if not columns_adjacent(X):
         return False
@@ -192,7 +186,7 @@ def run_map(kernel, X, Y, p, q):
 
 
 @compiled(parallel=True, any_layout=True)
-def run_hadamard(kernel, dY, V, dX, p, q):
+def run_hadamard(kernel, p, q, dY, V, dX):
     """Run a Hadamard kernel over whole matrices, as `run_map` does."""
     if not (columns_adjacent(dY) and columns_adjacent(V)):
         return False

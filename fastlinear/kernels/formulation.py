@@ -189,14 +189,15 @@ class Tiled(Formulation):
 
     def activation_forward(self, act: BoundPair, X: Array, Y: Array) -> None:
         """Y_sm = h(X_sm), equation (16)."""
-        bound = bind(act, X.dtype)
-        elementwise.map_matrix(bound.h, X, Y, bound.p, bound.q)
+        run = map_of(act, X.dtype)
+        if not run(X, Y):
+            run(elementwise.rows(X), Y)
 
     def activation_backward(self, act: BoundPair, dY: Array, V: Array, dX: Array) -> None:
         """dX_sm = dY_sm h'(V_sm), equation (18)."""
-        bound = bind(act, V.dtype)
-        kernel = elementwise.hadamard_address(derivative(act), V.dtype)
-        elementwise.hadamard_matrix(kernel, dY, V, dX, bound.p, bound.q)
+        run = hadamard_of(act, V.dtype)
+        if not run(dY, V, dX):
+            run(elementwise.rows(dY), elementwise.rows(V), dX)
 
     def forward(
         self, X: Array, W: Array, b: Array | None, act: BoundPair | None, V: Array | None, A: Array
@@ -259,6 +260,18 @@ class Interpreted(Loops):
 def derivative(act: BoundPair) -> Any:
     """Return the h' that belongs to what an activation layer keeps."""
     return act.pair.h_prime_output if act.from_output else act.pair.h_prime
+
+
+@lru_cache(maxsize=256)
+def map_of(act: BoundPair, dtype: np.dtype[Any]) -> Callable[..., bool]:
+    """Return ``run(X, Y)`` of an activation, compiled on first use; see `elementwise.run_map`."""
+    return elementwise.map_of(act.pair.h, dtype, act.p, act.q)
+
+
+@lru_cache(maxsize=256)
+def hadamard_of(act: BoundPair, dtype: np.dtype[Any]) -> Callable[..., bool]:
+    """Return ``run(dY, V, dX)`` of an activation, as `map_of`."""
+    return elementwise.hadamard_of(derivative(act), dtype, act.p, act.q)
 
 
 class Bound(NamedTuple):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from fastlinear.kernels import vecmath
 from fastlinear.kernels.activations.pair import Pair, p_not_negative
 from fastlinear.kernels.fma import fma
-from fastlinear.kernels.vecmath.exponential import at_most, decay, exponential, shrink
+from fastlinear.kernels.vecmath.exponential import decay, expm1_below, exponential, shrink
 from fastlinear.kernels.vecmath.floats import select
 from fastlinear.kernels.vecmath.inlined import inlined
 
@@ -16,14 +15,14 @@ SELU_SLOPE = 1.7580993408473768  # 1.0507... times 1.6732..., rounded once
 @inlined
 def elu(x, p, q):
     """Return x above 0, else p (e^x - 1)."""
-    return select(x > type(x)(0), x, p * vecmath.expm1(x))
+    return select(x > type(x)(0), x, p * expm1_below(x))
 
 
 @inlined
 def elu_prime(x, p, q):
     """Return 1 above 0, else p e^x."""
     real = type(x)
-    _, s, P = decay(at_most(x, real(0)), real(-0.0))
+    _, s, P = decay(x, real(-0.0))
     return select(x > real(0), real(1), shrink(fma(p, s, p), P))
 
 
@@ -38,7 +37,7 @@ def elu_prime_output(y, p, q):
 def selu(x, p, q):
     """Return `elu` with PyTorch's two constants."""
     real = type(x)
-    return select(x > real(0), real(SELU_SCALE) * x, real(SELU_SLOPE) * vecmath.expm1(x))
+    return select(x > real(0), real(SELU_SCALE) * x, real(SELU_SLOPE) * expm1_below(x))
 
 
 @inlined
@@ -58,7 +57,7 @@ def selu_prime_output(y, p, q):
 @inlined
 def celu(x, p, q):
     """Return x above 0, else p (e^(x/p) - 1)."""
-    return select(x > type(x)(0), x, p * vecmath.expm1(x / p))
+    return select(x > type(x)(0), x, p * expm1_below(x / p))
 
 
 @inlined

@@ -20,7 +20,13 @@ from fastlinear.kernels.vecmath.exponential import (
 )
 from fastlinear.kernels.vecmath.floats import constant, select
 from fastlinear.kernels.vecmath.inlined import inlined
-from fastlinear.kernels.vecmath.normal import FARTHEST, damped_quotient, mills
+from fastlinear.kernels.vecmath.normal import (
+    FARTHEST,
+    HALF_EXPM1,
+    HALF_EXPM1_SPLIT,
+    damped_quotient,
+    mills,
+)
 
 # v(x) = 2 sqrt(2/pi) (x + 0.044715 x^3) = x (C_0 + C_1 x^2), each coefficient a sum of two floats.
 # C_0 begins with 12 bits, so that subtracting it from the sum is exact.
@@ -105,7 +111,7 @@ def gelu(x):
     real = type(x)
     a = at_most(abs(x), FARTHEST(x))
     aN, _, D = mills(a)
-    y = damped_quotient(aN, D, a)  # a Phi(-a) / LOWER
+    y = damped_quotient(aN, D, a, HALF_EXPM1_SPLIT)  # a Phi(-a) / LOWER
     return fma(-LOWER(x), y, at_least(x, real(-0.0)))
 
 
@@ -115,7 +121,7 @@ def gelu_prime(x):
     real = type(x)
     a = at_most(abs(x), FARTHEST(x))
     _, N, D = mills(a)
-    y = damped_quotient(fma(real(-INVERSE_ROOT_2_PI) * a, D, N), D, a) * LOWER(x)
+    y = damped_quotient(fma(real(-INVERSE_ROOT_2_PI) * a, D, N), D, a, HALF_EXPM1) * LOWER(x)
     # y = Phi(-a) - a phi(a)
     return select(x < real(0), y, real(1) - y)
 

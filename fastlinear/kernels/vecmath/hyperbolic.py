@@ -20,10 +20,11 @@ from fastlinear.kernels.vecmath.inlined import inlined
 HALF_LN2_REST = polynomial(float32=(-0.0,), float64=(-0.0, 1.1595234069231498e-17))
 
 # (e^-2r - 1 + 2r) / r^2.
-TWICE_TAIL = polynomial(**TAIL, times=4.0, of=-2.0, chains=4)
+TWICE_TAIL = polynomial(**TAIL, times=4.0, of=-2.0, chains=(1, 4))
 
 # (x - tanh x) / x^3 in x^2 on [0, 1]: relative error 2^-27.5 and 2^-56.0 (benchmarks/minimax.py).
 TANH_REST = polynomial(
+    chains=(1, 2),
     float32=(
         0.33333334,
         -0.1333331,
