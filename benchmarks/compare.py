@@ -60,10 +60,12 @@ def main() -> None:
     from cases import TABLE, cases, random_shapes
 
     from fastlinear.profile.peak import fma_peak
+    from fastlinear.profile.peers import PEERS
 
-    unknown = [what for what in options.what if what not in TABLE]
-    if unknown:
-        sys.exit(f"--what: expected some of {', '.join(TABLE)}; got {', '.join(unknown)}")
+    for option, given, known in (("what", options.what, TABLE), ("peers", options.peers, PEERS)):
+        unknown = [name for name in given if name not in known]
+        if unknown:
+            sys.exit(f"--{option}: expected some of {', '.join(known)}; got {', '.join(unknown)}")
     contestants = entrants(options.peers, options.threads)
     peak = fma_peak(options.dtype, options.threads)
     print(

