@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from fastlinear.kernels.activations.pair import Pair, p_not_negative
 from fastlinear.kernels.fma import fma
-from fastlinear.kernels.vecmath.exponential import decay, expm1_below, exponential, shrink
+from fastlinear.kernels.vecmath.exponential import (
+    decay,
+    expm1,
+    expm1_below,
+    exponential,
+    shrink,
+)
 from fastlinear.kernels.vecmath.floats import select
 from fastlinear.kernels.vecmath.inlined import inlined
 
@@ -14,8 +20,8 @@ SELU_SLOPE = 1.7580993408473768  # 1.0507... times 1.6732..., rounded once
 
 @inlined
 def elu(x, p, q):
-    """Return x above 0, else p (e^x - 1)."""
-    return select(x > type(x)(0), x, p * expm1_below(x))
+    """Return x from 0 on, else p (e^x - 1)."""
+    return select(x >= type(x)(0), x, p * expm1_below(x))
 
 
 @inlined
@@ -37,7 +43,7 @@ def elu_prime_output(y, p, q):
 def selu(x, p, q):
     """Return `elu` with PyTorch's two constants."""
     real = type(x)
-    return select(x > real(0), real(SELU_SCALE) * x, real(SELU_SLOPE) * expm1_below(x))
+    return select(x >= real(0), real(SELU_SCALE) * x, real(SELU_SLOPE) * expm1_below(x))
 
 
 @inlined
@@ -57,7 +63,7 @@ def selu_prime_output(y, p, q):
 @inlined
 def celu(x, p, q):
     """Return x above 0, else p (e^(x/p) - 1)."""
-    return select(x > type(x)(0), x, p * expm1_below(x / p))
+    return select(x > type(x)(0), x, p * expm1(x / p))  # of either sign, as p may be
 
 
 @inlined

@@ -12,7 +12,6 @@ from typing import Any
 from fastlinear.kernels.fma import fma
 from fastlinear.kernels.vecmath.floats import (
     constant,
-    copysign,
     nearest,
     polynomial,
     power_of_two,
@@ -45,6 +44,8 @@ TAIL: dict[str, Any] = {
     ),
 }
 EXPM1_TAIL = polynomial(**TAIL, chains=(1, 2))
+# In float32 faster, ELU by 5 %, the sigmoid by 7; for what leaves room for its other rounding.
+EXPM1_TAIL_SPLIT = polynomial(**TAIL, chains=(2, 2))
 
 # From here on x, also x e^x and x^2 e^x are zero: the smallest subnormals are e^-103.3, e^-744.4.
 VANISHED = constant(float32=-120.0, float64=-800.0)
@@ -72,15 +73,15 @@ def at_most(x, bound):
 
 
 @inlined
-def reduced(x, rest, offset):
+def reduced(x, rest, offset, tail):
     """Return (s, P, n), e^(x + rest) = (1 + s) 2^n, |s| < 0.42, P = 2^(n + offset).
 
     ``rest`` is what rounding took from the argument, far below it; -0.0 (which costs nothing) for
-    an exact one. P is right where it is a normal number.
+    an exact one. P is right where it is a normal number. ``tail`` is one of the two polynomials.
     """
     n, P = rounded_and_scaled(x, LOG2_E(x), offset, type(x)(1))
     r = fma(-n, LN2_REST(x), fma(-n, LN2(x), x)) + rest
-    return fma(r * r, EXPM1_TAIL(r), r), P, n
+    return fma(r * r, tail(r), r), P, n
 
 
 @inlined
@@ -97,7 +98,7 @@ def decay(x, rest):
     """
     real = type(x)
     rest = at_most(select(rest > real(-1), rest, real(-1)), real(1))  # -1 for a NaN
-    s, P, _ = reduced(at_least(x, VANISHED(x)), rest, LIFT(x))
+    s, P, _ = reduced(at_least(x, VANISHED(x)), rest, LIFT(x), EXPM1_TAIL)
     return shrink(real(1) + s, P), s, P
 
 
@@ -106,7 +107,7 @@ def exponential(x, rest):
     """Return e^(x + rest), where ``rest`` is a rounding error (-0.0 for none)."""
     real = type(x)
     bounded = at_most(at_least(x, VANISHED(x)), OVERFLOWN(x))
-    s, _, n = reduced(bounded, select(bounded == x, rest, real(-0.0)), real(0))
+    s, _, n = reduced(bounded, select(bounded == x, rest, real(-0.0)), real(0), EXPM1_TAIL)
     # 2^n itself may lie outside the normal range, its two halves never.
     half = nearest(n * real(0.5))
     return (real(1) + s) * power_of_two(half) * power_of_two(n - half)
@@ -124,17 +125,18 @@ def expm1(x):
     real = type(x)
     bounded = at_most(at_least(x, SATURATED(x)), OVERFLOWN(x))
     # Half of it, because the scale 2^n of the largest results would be infinite.
-    s, scale, _ = reduced(bounded, real(-0.0), real(-1))
+    s, scale, _ = reduced(bounded, real(-0.0), real(-1), EXPM1_TAIL)
     y = real(2) * fma(scale, s, scale - real(0.5))
     return select(abs(x) < NEGLIGIBLE(x), x, y)
 
 
 @inlined
 def expm1_below(x):
-    """Return e^x - 1 for x <= 0, the bits of `expm1`, which takes a fifth longer."""
+    """Return e^x - 1 for x < 0, in fewer operations than `expm1`."""
     real = type(x)
-    s, scale, _ = reduced(at_least(x, SATURATED(x)), real(-0.0), real(0))
-    return copysign(fma(scale, s, scale - real(1)), x)
+    bounded = at_least(x, SATURATED(x))
+    s, scale, _ = reduced(bounded, real(-0.0), real(0), EXPM1_TAIL_SPLIT)
+    return fma(scale, s, scale - real(1))
 
 
 @inlined
@@ -146,7 +148,8 @@ def lowered(x, rest):
     """
     real = type(x)
     bounded = at_most(x, -SATURATED(x))
-    s, P, _ = reduced(-bounded, select(bounded == x, -rest, real(-0.0)), -LIFT(x))
+    rest = select(bounded == x, -rest, real(-0.0))
+    s, P, _ = reduced(-bounded, rest, -LIFT(x), EXPM1_TAIL_SPLIT)
     one = LOWER(x)
     sum_ = P + one
     return sum_ + fma(P, s, one - (sum_ - P))
@@ -162,7 +165,7 @@ def logistic(x, rest):
 
 @inlined
 def sigmoid(x):
-    """Return 1 / (1 + e^-x). Measured: 1.69, 1.50 ULP."""
+    """Return 1 / (1 + e^-x). Measured: 1.72, 1.50 ULP."""
     return logistic(x, type(x)(0))
 
 

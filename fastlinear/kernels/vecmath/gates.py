@@ -62,7 +62,7 @@ def gated_prime(x, a, v, rest, v_prime, taken):
 
 @inlined
 def silu(x):
-    """Return x sigmoid(x). Measured: 1.73, 1.45 ULP."""
+    """Return x sigmoid(x). Measured: 1.74, 1.45 ULP."""
     x = at_least(x, VANISHED(x))
     return gated(x, x, type(x)(0))
 
