@@ -1,8 +1,8 @@
 """Arrays that Python lends to a compiled function for one call.
 
-Numba makes an owner for every array that comes from Python and counts references to it: 30 ns an
-array. The caller of a call keeps its arguments alive, so for the layers' passes an array is no more
-than what NumPy's own structure says: its address, its shape and its strides.
+Numba makes an owner for every array that comes from Python and counts references to it: 30 to 50 ns
+an array. The caller of a call keeps its arguments alive, so for a kernel an array is no more than
+what NumPy's own structure says: its address, its shape and its strides.
 """
 
 from __future__ import annotations

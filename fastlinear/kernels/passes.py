@@ -120,7 +120,7 @@ def forward_share(one, X, V, A, layer, t, threads):
 
 @compiled(parallel=True, any_layout=True)
 def backward(held, dA, V, X, dX):
-    """dZ = dA o h'(V), then dW, db and dX from dZ, each formed where it is read.
+    """dZ = dA o h'(V), then dW, db and dX from dZ, which is formed once, or where it is read.
 
     dX is skipped where it has no elements, dW and db where they had none for `hold`. Returns
     whether the shapes go together, and dA's columns are adjacent where dZ is to be formed; nothing
@@ -162,7 +162,7 @@ def fit(dA, V, X, dX, layer):
 
 @compiled(internal=True)
 def backward_share(one, dA, V, X, dX, layer, t, threads):
-    """Compute share t of each gradient; a small dZ is formed beforehand."""
+    """Compute share t of each gradient; a dZ of up to FORMED_BYTES is formed beforehand."""
     dY, h = view(dA), layer.hadamard
     nbytes = dA.size * itemsize(one)
     if h == 0 or threads > 1 or nbytes > FORMED_BYTES:
