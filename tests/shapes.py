@@ -35,7 +35,7 @@ def shapes(dtype: type) -> list[tuple[int, int, int]]:
     awkward += [(s, 256, 9) for s in around(min(sizes.IN_PLACE_TERMS, 2**15) // 256)]
     for k in around(sizes.ABREAST * block):
         awkward += [(1, k, 9), (1, 20, k), (70, k, 1)]
-    return sorted(set(awkward + narrow(dtype) + brought(dtype)))
+    return sorted(set(awkward + narrow(dtype) + brought(dtype) + wide(dtype)))
 
 
 def edges() -> list[int]:
@@ -64,6 +64,15 @@ def brought(dtype: type) -> list[tuple[int, int, int]]:
     found += [(sizes.BLOCK + s, 200, group + 1) for s in around(sizes.GATHERED_TERMS)]
     found += [(70, 20, n) for n in around(group) + around(rows)]
     return [*found, (66, strips + 3, group + 2), (600, 300, 2 * group + 5)]
+
+
+def wide(dtype: type) -> list[tuple[int, int, int]]:
+    """Return shapes whose B is copied some strips at once, or streamed in several runs."""
+    item = np.dtype(dtype).itemsize
+    found = [(20, 300, n) for n in around(sizes.COPIED_BYTES // item)]
+    found += [(s, 280, sizes.STREAM_BYTES // s // item + 5) for s in (1, 6)]
+    rows = sizes.FAR_BYTES // item // 3000 + 1  # of a B that is just far
+    return [*found, *((s, rows, 3000) for s in (sizes.FAR_ROWS, sizes.FAR_ROWS + 1))]
 
 
 def uniform(rng: np.random.Generator, *shape: int, dtype: type) -> np.ndarray:

@@ -83,9 +83,9 @@ def test_one_row_against_streamed_lanes(dtype):
         assert set(loop.fma) == {sizes.VECTOR_BYTES}, loop.lines
         assert not loop.spills, loop.lines
         assert not loop.calls, loop.lines
-    sums = sizes.WIDTHS[-1]
+    sums = sizes.STREAM_VECTORS
     if sizes.REGISTERS == 32:
-        assert max(loop.fma[sizes.VECTOR_BYTES] for loop in loops) >= sizes.ROW_STEPS * sums
+        assert max(loop.fma[sizes.VECTOR_BYTES] for loop in loops) >= sizes.STREAM_STEPS * sums
     else:
         assert (sums, 0) in {(loop.sums, loop.stores) for loop in loops}
 

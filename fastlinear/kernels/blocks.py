@@ -56,8 +56,8 @@ class End(NamedTuple):
     """Address of the bias to add after that, or 0."""
     h: int
     """Address of the activation's kernel to apply at last, or 0."""
-    fetch: bool
-    """Whether B comes from memory, so that asking for it early pays."""
+    far: bool
+    """Whether B comes from memory rather than a cache."""
 
 
 def block_types(scalar: Any) -> tuple[Any, ...]:

@@ -52,6 +52,18 @@ def fused_type(scalar: Any) -> Any:
 
 
 @compiled(internal=True)
+def copy_strips(one, direct, n, K, J, B, V, T, fused):
+    """Write K x J elements of B, or of dZ = B o h'(V), to panels of n columns from T on."""
+    item = itemsize(one)
+    if fused.formed == FORM_B:
+        form_strip(one, n, K, J, B, V, T, fused)
+    elif direct:
+        copy_strip(row_shape(one, VECTORS, VECTOR_BYTES, False), item, K, J, B, T, n)
+    else:
+        copy_strip(row_shape(one, 2, TRANSPOSED_VECTOR_BYTES, True), item, K, J, B, T, n)
+
+
+@compiled(internal=True)
 def copy_strip(shape, item, K, J, B, T, n):
     """Copy K x J elements of B to panels of n columns, each of them without gaps, from T on.
 

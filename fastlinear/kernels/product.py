@@ -12,9 +12,9 @@ dX      (14)       S    M    N    dY       W
 ======  =========  ===  ===  ===  =======  =======
 
 The loops, from the outside: 7th down the rows of A and 6th along the strips of B that share what is
-brought of A to scratch (all rows and one strip where nothing is), 5th over blocks of the sum, 4th
-over these strips (each copied to scratch where that pays), 3rd over chunks of the block, 2nd down
-the rows, 1st along the strip, and the tile's own loop over the sum.
+brought of A, or copied of B, to scratch (all rows and one strip where nothing is), 5th over blocks
+of the sum, 4th over these strips (copied, some at once, where that pays), 3rd over chunks of the
+block, 2nd down the rows, 1st along the strip, and the tile's own loop over the sum.
 Whatever the path, element (i, j) is summed in the documented order.
 
 Requirements: C's columns are adjacent in memory, and so are those of V, and of the dY to be formed.
@@ -30,11 +30,9 @@ from fastlinear.kernels.distant import distant_address
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import Matrix, call, itemsize, moved
 from fastlinear.kernels.packing import (
-    FORM_B,
     Fused,
     bring_rows,
-    copy_strip,
-    form_strip,
+    copy_strips,
     row_pitch,
 )
 from fastlinear.kernels.plan import planned
@@ -66,8 +64,8 @@ class Product(NamedTuple):
 def product(one, task):
     """Compute a product, serially; ``one`` is a 1 of the dtype.
 
-    Scratch: a strip of B (512 KiB at most), some rows of A (2.1 MiB) and a few rows of partial
-    sums, together less than 3 MiB for each thread, whatever the shape.
+    Scratch: some strips of B (2 MiB at most), some rows of A (2.1 MiB) and a few rows of partial
+    sums, together less than 4.5 MiB for each thread, whatever the shape.
     """
     I, J, K, fused = task.I, task.J, task.K, task.fused
     if I == 0 or J == 0:
@@ -79,7 +77,7 @@ def product(one, task):
     padded = up_to(min(span, J * item), panel)
     pitch = J * item if J * item < SHORT_BYTES else padded
     partial = up_to((I if streamed else TALL if fused.h != 0 else 0) * pitch, VECTOR_BYTES)
-    strip = min(K, BLOCK) * padded if plan.copied else 0
+    strip = min(K, BLOCK) * up_to(min(plan.copied, J) * item, panel)
     brought = 0
     if plan.bring_a:
         brought = plan.rows * row_pitch(item, min(K, plan.block)) + GATHERED_TERMS * GATHERED_BYTES
@@ -104,34 +102,32 @@ def strips(one, task, plan, P, T, F):
     """
     I, J, K, A, B, C, bias, fused = task
     item = itemsize(one)
-    plain = row_shape(one, VECTORS, VECTOR_BYTES, False)
-    turned = row_shape(one, 2, TRANSPOSED_VECTOR_BYTES, True)
+    n = min(width(row_shape(one, VECTORS, VECTOR_BYTES, False)), J)
     for i in range(0, I, plan.rows):
         height = min(plan.rows, I - i)
         for first in range(0, J, plan.columns):
+            beyond = min(J, first + plan.columns)
             for k in range(0, max(K, 1), plan.block):
                 terms = min(plan.block, K - k)
                 Aik = moved(A, i, k)
                 if plan.bring_a:
                     Aik = bring_rows(one, height, terms, Aik, moved(fused.V, i, k), F, fused)
-                for j in range(first, min(J, first + plan.columns), plan.span):
-                    columns = min(plan.span, J - j)
-                    n = min(width(plain), columns)
+                for j in range(first, beyond, plan.span):
+                    columns = min(plan.span, beyond - j)
                     Bk, panel = moved(B, k, j), n * B.col
-                    if plan.copied:
-                        if fused.formed == FORM_B:
-                            form_strip(one, n, terms, columns, Bk, moved(fused.V, k, j), T, fused)
-                        elif plan.direct:
-                            copy_strip(plain, item, terms, columns, Bk, T, n)
-                        else:
-                            copy_strip(turned, item, terms, columns, Bk, T, n)
-                        Bk, panel = Matrix(T, n * item, item), terms * n * item
+                    if plan.copied != 0:
+                        before = (j - first) % plan.copied
+                        if before == 0:
+                            J_T, Vk = min(plan.copied, beyond - j), moved(fused.V, k, j)
+                            copy_strips(one, plan.direct, n, terms, J_T, Bk, Vk, T, fused)
+                        t, panel = T + before * terms * item, terms * n * item
+                        Bk = Matrix(t, n * item, item)
                     last = k + plan.block >= K
                     row = bias + j * item if last and bias != 0 else 0
-                    end = End(k > 0, row, fused.h if last else 0, plan.fetch)
+                    end = End(k > 0, row, fused.h if last else 0, plan.far)
                     Cij, Vij = moved(C, i, j), moved(fused.V, i, j)
                     block = Block(height, columns, terms, Aik, Bk, panel, plan.chunk, Cij, Vij)
-                    if not plan.direct and not plan.copied:
+                    if not plan.direct and plan.copied == 0:
                         call(distant_address(one), (one, block, P, end, fused))
                     elif I == 1 and plan.chunk < BLOCK:
                         call(streamed_address(one), (one, block, P, end, fused))

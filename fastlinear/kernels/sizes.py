@@ -53,13 +53,14 @@ STRIP_BYTES = 1024
 """Width of the strip of B that is taken at a time (NC), or less where it is copied and a block of
 it would take more than STRIP_AREA."""
 
-STREAM_BYTES = 16 * 1024
-"""Partial sums of a product of up to STREAM_ROWS rows that are under way together: half of L1, and
-long runs of B."""
-
 STREAM_STEPS = 8
 """Rows of B that one pass over a strip takes when B is read where it stands: enough to make the
 partial sums' way through the cache cheap, few enough streams for the prefetcher."""
+
+STREAM_VECTORS = 4
+"""Vectors of a tile of one row that is streamed: with these rows of B, 32 fma on their way. With 8
+and 4 rows, (1, 3000, 3000) took 1.35 times as long on Zen 3, (1, 4096, 4096) 1.1; with 2, 3 rows
+as many streams but shorter runs, 1.05. Zen 4: 16.6 us at (1, 512, 512), 18.5 with 16 rows."""
 
 TRANSPOSED_ROWS = 2
 """Up to this many rows of A, a B whose lanes lie apart is transposed in registers on its way into
@@ -153,7 +154,10 @@ FETCHED_TILES = 2 if REGISTERS == 32 else 0
 no prefetcher follows. On Zen 4, at (1, 4096, 4096), 64 MiB, it took 4.5 ms without, and takes 2.7.
 On Zen 3 it took half as long again as without."""
 
-END_TO_END_BYTES = 0 if REGISTERS == 32 else 12 * 2**20
+FAR_BYTES = 12 * 2**20
+"""A B larger than this comes from memory rather than a cache."""
+
+END_TO_END_BYTES = 0 if REGISTERS == 32 else FAR_BYTES
 """A larger B goes that way, its rows of memory from end to end. With 16 registers that is one chain
 of fma; a smaller B is faster block by block, 16 lanes at once: 30 us at (1, 512, 512), for 44."""
 
@@ -187,14 +191,24 @@ STREAM_ROWS = 16 if VECTOR_BYTES == 64 else 12
 """Up to this many rows of A, B is read where it stands, a few rows at a time: copying it would cost
 as much as the product. On Zen 3, 16 rows against 1024 x 1024 took 600 us so, and take 515."""
 
-ROW_STEPS = 8 if VECTOR_BYTES == 64 else 4
-"""As STREAM_STEPS, for one row. On Zen 4, 16.6 us at (1, 512, 512); 18.5 with 16, 21 with a whole
-block. On Zen 3, 2.65 ms at (1, 4096, 4096); 3.4 with 8, 3.7 with 2."""
+FAR_ROWS = STREAM_ROWS if VECTOR_BYTES == 64 else 8
+"""The same where B comes from memory, which copying reads in longer runs: 12 rows against 2048 x
+2048 took 2.1 ms on Zen 3, and take 1.7. Not measured with 64-byte vectors."""
 
-FETCHED_BYTES = 12 * 2**20 if VECTOR_BYTES == 64 else 2**60
-"""A B larger than this comes from memory rather than a cache: one row of A then asks for the next
-rows of B while it takes these. On Zen 4, at (1, 4096, 4096), 64 MiB, 2.5 ms became 2.2; at 8 MiB,
-in the L3 cache, it would cost 16 %. On Zen 3 it made 3.2 of 2.65 ms, and never paid."""
+STREAM_BYTES = (16 if VECTOR_BYTES == 64 else 64) * 1024
+"""Partial sums of such a product that are under way together: the longer the runs of B, the better
+memory and its prefetchers keep up. On Zen 3, half of L1 took 18.9 ms at (1, 10000, 10000) and 6.4
+at (6, 4096, 4096), where all of it, and some of L2, takes 15.0 and 5.0."""
+
+COPIED_BYTES = STRIP_BYTES if VECTOR_BYTES == 64 else 4096
+"""Width of the strips of B that are copied at once: in runs of a page, at whose end prefetchers
+stop. 64 MiB are copied in 3.1 ms so on Zen 3, and in 5.2 in runs of 512 bytes; dX of (64, 4096,
+4096) takes 0.93 of the time, of (16, 4096, 4096) 0.79. Not measured with 64-byte vectors."""
+
+FETCHED = VECTOR_BYTES == 64
+"""Whether one row of A asks for the next rows of a far B while it takes these. On Zen 4, at (1,
+4096, 4096), 2.5 ms became 2.2; at 8 MiB, in the L3 cache, it would cost 16 %. On Zen 3 it made 3.2
+of 2.65 ms, and asking further along the same rows 1.02 to 1.3 of the time."""
 
 APART_BYTES = GROUP_BYTES if VECTOR_BYTES == 64 else 64
 """Terms of A that lie further apart are brought: each takes a cache line of its own, and together

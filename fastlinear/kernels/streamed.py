@@ -12,8 +12,8 @@ from fastlinear.kernels.memory import moved
 from fastlinear.kernels.shape import row_shape
 from fastlinear.kernels.shared import shared
 
-ROW_STEPS, VECTOR_BYTES = sizes.ROW_STEPS, sizes.VECTOR_BYTES
-_, _, ONE_VECTORS = sizes.WIDTHS
+FETCHED, STREAM_STEPS, STREAM_VECTORS = sizes.FETCHED, sizes.STREAM_STEPS, sizes.STREAM_VECTORS
+VECTOR_BYTES = sizes.VECTOR_BYTES
 
 
 @compiled(internal=True)
@@ -24,14 +24,14 @@ def streamed_product(one, block, P, end, fused):
     less time at (1, 512, 512).
     """
     _, J, K, A, B, panel, _, C, V = block
-    shape = row_shape(one, ONE_VECTORS, VECTOR_BYTES, False)
-    ahead = ROW_STEPS * B.row if end.fetch else 0
-    for k in range(0, K, ROW_STEPS):
-        finish = k + ROW_STEPS >= K
+    shape = row_shape(one, STREAM_VECTORS, VECTOR_BYTES, False)
+    ahead = STREAM_STEPS * B.row if FETCHED and end.far else 0
+    for k in range(0, K, STREAM_STEPS):
+        finish = k + STREAM_STEPS >= K
         O = P if end.h != 0 or not finish else C
         Ak, Bk = moved(A, 0, k), moved(B, k, 0)
-        if K - k >= ROW_STEPS:
-            step = Step(ROW_STEPS, k > 0, finish, end.accumulate, end.bias, ahead)
+        if K - k >= STREAM_STEPS:
+            step = Step(STREAM_STEPS, k > 0, finish, end.accumulate, end.bias, ahead)
             row_of_tiles(shape, J, Ak, Bk, panel, P, C, O, step)
         else:
             step = Step(K - k, k > 0, finish, end.accumulate, end.bias, 0)

@@ -62,7 +62,7 @@ def choices(case: Case) -> Iterator[str]:
     )
     yield f"A is {how_a_is_read(plan)}."
     yield f"B is {how_b_is_read(plan)}."
-    if task.I == 1 and plan.fetch and not plan.copied:
+    if sizes.FETCHED and task.I == 1 and plan.far and not plan.copied:
         yield "B is larger than caches keep: its next rows are asked for early."
 
 
@@ -77,7 +77,7 @@ def how_b_is_read(plan: Plan) -> str:
     """Return how B comes to the tile."""
     if plan.copied:
         how = "copied" if plan.direct else "transposed"
-        return f"{how} to scratch in strips of {plan.span} columns, {sizes.BLOCK} terms at a time"
+        return f"{how} to scratch, {plan.copied} columns and {sizes.BLOCK} terms at a time"
     if not plan.direct:
         how = "abreast" if sizes.ABREAST > 1 else "at a time, rows of memory from end to end"
         order = f", {sizes.ABREAST} of the sum's blocks {how}" if plan.block > sizes.BLOCK else ""
