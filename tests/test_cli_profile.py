@@ -259,7 +259,7 @@ def test_explain(kernel, monkeypatch):
     assert "│    64 │    1 │     1 │   1 │     1 │      0 │     0 │      0 │      2 │" in out
 
 
-BLOCKS = f"{sizes.ABREAST} of the sum's blocks"
+BLOCKS = "in turns" if sizes.IN_TURNS else f"{sizes.ABREAST} of the sum's blocks"
 EARLY = "asked for early" if sizes.FETCHED else "B is"
 
 

@@ -8,6 +8,12 @@ them took 250 us at (1, 1024, 1024) on Zen 4. Blocks of the sum are independent 
 and two of them over 8 rows of memory took 88 us: they go abreast. Four were no better: 123 us at
 (1, 2048, 300), for 57. Nor were four tiles of 8 rows, each a quarter of a block behind the one
 before, so that no two crowd a set: 25 us at (1, 512, 512), for 23. There the shuffles set the pace.
+
+With 16 registers two chains take turns, a cache line of terms each. On Zen 3, blocks in turns took
+113 us at (1, 1024, 1024), for 167 one by one, 520 at (1, 2048, 2048), for 680. Where lanes do not
+crowd, two tiles in turns are better: 410 us at (1, 2000, 2000), for 560 by blocks, 670 one by one.
+Where they crowd and come from memory, one by one is: 2.9 ms at (1, 4096, 4096), 3.7 by blocks; and
+by tiles, one 1 to 8 lines behind the other, 2.9 to 3.3.
 """
 
 from __future__ import annotations
@@ -15,20 +21,22 @@ from __future__ import annotations
 from fastlinear.kernels import sizes
 from fastlinear.kernels.blocks import Block, activate, block_product, block_types
 from fastlinear.kernels.jit import compiled
-from fastlinear.kernels.memory import itemsize, moved
+from fastlinear.kernels.memory import Matrix, itemsize, moved
 from fastlinear.kernels.rank_update import (
     FIRST,
     blocks_update,
     gather_operand,
     load_operand,
     rank_update,
+    unknown,
 )
 from fastlinear.kernels.shape import narrowed, panel_width, row_shape, steps, width, with_rows
 from fastlinear.kernels.shared import shared
-from fastlinear.kernels.tile import LINE_BYTES, add, load, row, store, zeros
+from fastlinear.kernels.tile import LINE_BYTES, add, load, row, stacked, store, zeros
 
-ABREAST, BLOCK, FETCHED_TILES = sizes.ABREAST, sizes.BLOCK, sizes.FETCHED_TILES
-LAST, TRANSPOSED_VECTOR_BYTES = ABREAST - 1, sizes.TRANSPOSED_VECTOR_BYTES
+ABREAST, BLOCK, CROWDING_BYTES = sizes.ABREAST, sizes.BLOCK, sizes.CROWDING_BYTES
+FETCHED_TILES, IN_TURNS = sizes.FETCHED_TILES, sizes.IN_TURNS
+TRANSPOSED_VECTOR_BYTES = sizes.TRANSPOSED_VECTOR_BYTES
 
 
 @compiled(internal=True)
@@ -55,36 +63,75 @@ def row_abreast(one, J, K, A, B, C, O, end):
     """
     shape = row_shape(one, 1, TRANSPOSED_VECTOR_BYTES, True)
     n, item = width(shape), itemsize(one)
+    crowded = B.col % CROWDING_BYTES == 0
+    terms = ABREAST * BLOCK if not IN_TURNS or (crowded and not end.far) else BLOCK
     main = J - J % n
-    for j in range(0, main, n):
-        sums_abreast(shape, item, n, K, A, moved(B, 0, j), j * item, C, O, end)
+    pairs = main - main % (2 * n) if IN_TURNS and not crowded else 0
+    for j in range(0, pairs, 2 * n):
+        two, Bj, offset = with_rows(shape, 2), moved(B, 0, j), j * item
+        finished_sums(two, gain_of_tiles, item, n, K, BLOCK, A, Bj, offset, C, O, end)
+    for j in range(pairs, main, n):
+        Bj, offset = moved(B, 0, j), j * item
+        finished_sums(shape, gain_of_blocks, item, n, K, terms, A, Bj, offset, C, O, end)
     if main < J:
-        tail = narrowed(shape, False)
-        sums_abreast(tail, item, J - main, K, A, moved(B, 0, main), main * item, C, O, end)
+        tail, Bj, offset = narrowed(shape, False), moved(B, 0, main), main * item
+        finished_sums(tail, gain_of_blocks, item, J - main, K, terms, A, Bj, offset, C, O, end)
 
 
 @compiled(internal=True, inline=True)
-def sums_abreast(shape, item, left, K, A, B, offset, C, O, end):
-    """Sum ``left`` columns: `ABREAST` blocks at a time, and what is left one by one."""
-    begun = end.accumulate
-    total = load(shape, C.data + offset, 0, left) if begun else zeros(shape)
+def finished_sums(shape, gain, item, left, K, terms, A, B, offset, C, O, end):
+    """Sum ``left`` columns, ``terms`` at a time; the shape's rows are tiles, side by side in C."""
+    begun, pitch = end.accumulate, width(shape) * item
+    total = load(shape, C.data + offset, pitch, left) if begun else zeros(shape)
     k = 0
-    while K - k >= ABREAST * BLOCK:
-        sums = blocks(with_rows(shape, ABREAST), item, left, moved(A, 0, k), moved(B, k, 0))
-        total = add(total, row(sums, 0)) if begun else row(sums, 0)
-        if ABREAST > 1:
-            total = add(total, row(sums, LAST))
-        begun = True
-        k += ABREAST * BLOCK
     while k < K:
-        terms = min(BLOCK, K - k)
-        last = block(shape, left, terms, moved(A, 0, k), moved(B, k, 0))
-        total = add(total, last) if begun else last
+        some = terms if K - k >= terms else min(BLOCK, K - k)
+        total = gain(shape, total, begun, item, left, some, moved(A, 0, k), moved(B, k, 0))
         begun = True
-        k += terms
+        k += some
     if end.bias != 0:
-        total = add(total, load(shape, end.bias + offset, 0, left))
-    store(total, O.data + offset, 0, left)
+        total = add(total, load(shape, end.bias + offset, pitch, left))
+    store(total, O.data + offset, pitch, left)
+
+
+@compiled(internal=True, inline=True)
+def gain_of_blocks(shape, total, begun, item, left, K, A, B):
+    """Return the sums, if they have begun, plus one block of K terms, or two."""
+    if K <= BLOCK:
+        only = block(shape, zeros(shape), left, K, A, B)
+        return add(total, only) if begun else only
+    if IN_TURNS:
+        first, second = in_turns(
+            shape, item, left, BLOCK, A, B, moved(A, 0, BLOCK), moved(B, BLOCK, 0)
+        )
+    else:
+        sums = blocks(with_rows(shape, ABREAST), item, left, A, B)
+        first, second = row(sums, 0), row(sums, 1)
+    return add(add(total, first) if begun else first, second)
+
+
+@compiled(internal=True, inline=True)
+def gain_of_tiles(shape, total, begun, item, left, K, A, B):
+    """Return the sums of two tiles, if they have begun, plus one block of K terms."""
+    one_row = with_rows(shape, 1)
+    sums = stacked(*in_turns(one_row, item, left, K, A, B, A, moved(B, 0, width(shape))))
+    return add(total, sums) if begun else sums
+
+
+@compiled(internal=True, inline=True)
+def in_turns(shape, item, left, K, A, B, C, D):
+    """Return two sums of K terms, of A B and of C D: a cache line of each in turns."""
+    line = LINE_BYTES // item
+    main, groups = K - K % line, unknown(line // steps(shape))  # LLVM would unroll, mix and spill
+    first = second = zeros(shape)
+    a, b, c, d = A.data, B.data, C.data, D.data
+    for _ in range(0, main, line):
+        first = whole_groups(shape, first, left, groups, a, item, Matrix(b, item, B.col))
+        second = whole_groups(shape, second, left, groups, c, item, Matrix(d, item, D.col))
+        a, b, c, d = a + LINE_BYTES, b + LINE_BYTES, c + LINE_BYTES, d + LINE_BYTES
+    first = block(shape, first, left, K - main, Matrix(a, 0, item), Matrix(b, item, B.col))
+    second = block(shape, second, left, K - main, Matrix(c, 0, item), Matrix(d, item, D.col))
+    return first, second
 
 
 @compiled(internal=True, inline=True)
@@ -104,16 +151,22 @@ def blocks(shape, item, left, A, B):
 
 
 @compiled(internal=True, inline=True)
-def block(shape, left, K, A, B):
-    """Sum one block of K terms."""
-    n, a, b = steps(shape), A.data, B.data
-    tile = zeros(shape)
-    for _ in range(K // n):
-        tile = rank_update(tile, load_operand(shape, b, FIRST, B.col, left), a, FIRST, A.col)
-        a += n * A.col
-        b += n * B.row
-    for _ in range(K % n):
+def block(shape, tile, left, K, A, B):
+    """Add K terms of one block to a tile."""
+    n = steps(shape)
+    tile = whole_groups(shape, tile, left, K // n, A.data, A.col, B)
+    for k in range(K - K % n, K):
+        a, b = moved(A, 0, k).data, moved(B, k, 0).data
         tile = rank_update(tile, gather_operand(shape, b, B.col, left), a, FIRST, A.col)
-        a += A.col
-        b += B.row
+    return tile
+
+
+@compiled(internal=True, inline=True)
+def whole_groups(shape, tile, left, groups, a, a_k, B):
+    """Add some groups of terms to a tile, each transposed at once; A's lie ``a_k`` bytes apart."""
+    n, b = steps(shape), B.data
+    for _ in range(groups):
+        tile = rank_update(tile, load_operand(shape, b, FIRST, B.col, left), a, FIRST, a_k)
+        a += n * a_k
+        b += n * B.row
     return tile

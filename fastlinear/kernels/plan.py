@@ -11,10 +11,10 @@ from fastlinear.kernels import sizes
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.packing import FORM_A, FORM_B, are_rows_brought
 
-ABREAST, BLOCK, (_, LOW, _) = sizes.ABREAST, sizes.BLOCK, sizes.ROWS
+ABREAST_BYTES, ABREAST_TERMS = sizes.ABREAST_BYTES, sizes.ABREAST_TERMS
+BLOCK, (_, LOW, _) = sizes.BLOCK, sizes.ROWS
 COPIED_BYTES, CROWDING_BYTES = sizes.COPIED_BYTES, sizes.CROWDING_BYTES
-END_TO_END_BYTES, FAR_BYTES, FAR_ROWS = sizes.END_TO_END_BYTES, sizes.FAR_BYTES, sizes.FAR_ROWS
-FORMED_BLOCKS = sizes.FORMED_BLOCKS
+FAR_BYTES, FAR_ROWS, FORMED_BLOCKS = sizes.FAR_BYTES, sizes.FAR_ROWS, sizes.FORMED_BLOCKS
 GATHERED_TERMS, GROUP_BYTES = sizes.GATHERED_TERMS, sizes.GROUP_BYTES
 IN_PLACE_TERMS, PANEL_BYTES = sizes.IN_PLACE_TERMS, sizes.VECTORS * sizes.VECTOR_BYTES
 RESIDENT_BYTES, ROWS_OF_A_BYTES = sizes.RESIDENT_BYTES, sizes.ROWS_OF_A_BYTES
@@ -67,8 +67,8 @@ def planned(item, I, J, K, A, B, formed):
         copies = I > TRANSPOSED_ROWS or B.row != item
     streamed = direct and not copies and not resident
     in_registers = not direct and not copies
-    apart = K * J * item > END_TO_END_BYTES or B.col % CROWDING_BYTES == 0
-    abreast = in_registers and apart and I == 1 and K >= ABREAST * BLOCK and A.col == item
+    apart = K * J * item > ABREAST_BYTES or B.col % CROWDING_BYTES == 0
+    abreast = in_registers and apart and I == 1 and K >= ABREAST_TERMS and A.col == item
     block = BLOCK
     if abreast:  # from end to end, as memory lies, unless A's row must be formed in scratch
         block = FORMED_BLOCKS * BLOCK if formed == FORM_A else K

@@ -56,13 +56,27 @@ def _multiples(count: int, shape: Any, stride: Any) -> Any:
 
     def codegen(context, builder, signature, args):
         integer = args[1].type
-        hide = ir.FunctionType(integer, [integer])
         values = [builder.mul(args[1], integer(i)) for i in range(count)]
         for i in set(range(count)).difference(SCALES):
-            values[i] = builder.asm(hide, "", "=r,0", [values[i]], side_effect=False)
+            values[i] = _hidden(builder, values[i])
         return context.make_tuple(builder, multiples, values)
 
     return multiples(shape, stride), codegen
+
+
+@intrinsic
+def unknown(typingctx, value):
+    """Return an integer of which LLVM knows nothing, whatever it was."""
+
+    def codegen(context, builder, signature, args):
+        return _hidden(builder, args[0])
+
+    return value(value), codegen
+
+
+def _hidden(builder: Any, value: Any) -> Any:
+    signature = ir.FunctionType(value.type, [value.type])
+    return builder.asm(signature, "", "=r,0", [value], side_effect=False)
 
 
 @intrinsic

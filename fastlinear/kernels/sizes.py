@@ -74,6 +74,17 @@ the widest tile, and their scratch fits the L1 cache."""
 FMA_CYCLES = 4
 """Cycles from an fma to the next one of its chain; 4 on most cores of today, on some 5."""
 
+FAR_BYTES = 12 * 2**20
+"""A B larger than this comes from memory rather than a cache."""
+
+ABREAST = 2
+"""Blocks of the sum that go side by side, or in turns, where there is one row and lanes lie apart;
+the figures are in `distant`."""
+
+CROWDING_BYTES = 4096
+"""Lanes a multiple of this apart, 16 of two tiles, would crowd one set of the L1 cache: it keeps 8
+lines."""
+
 FORMED_BLOCKS = 8
 """Blocks that go one after another, or abreast, where A is one row that is formed in scratch: 16
 KiB of it in float32."""
@@ -144,26 +155,22 @@ with masks, and take 14.3 and 13.7. Other instruction sets have no masks."""
 GATHERED_BYTES = GROUP_BYTES + VECTOR_BYTES
 """Bytes from one such term to the next: a power of two would crowd a few sets of the L1 cache."""
 
-ABREAST = 2 if REGISTERS == 32 else 1
-"""Blocks of the sum that go side by side where there is one row and lanes lie apart; the figures
-are in `distant`. With 16 registers the vectors of two are spilled: at (1, 4096, 4096) 5.1 ms on Zen
-3, and 3.3 with one."""
+IN_TURNS = REGISTERS == 16
+"""Whether two sums of one row against lanes that lie apart take turns, a cache line of terms each,
+because the vectors of two at once would be spilled: at (1, 4096, 4096) 5.1 ms on Zen 3, 3.3 with
+one. What takes turns, and the figures, are in `distant`."""
+
+ABREAST_TERMS = BLOCK + 1 if IN_TURNS else ABREAST * BLOCK
+"""Terms from which they do: of more blocks than one, or two whole ones where blocks go abreast."""
+
+ABREAST_BYTES = FAR_BYTES if IN_TURNS else 0
+"""In turns only where B is larger than this, or lanes crowd; otherwise 16 lanes at once are faster,
+block by block: 105 us at (1, 1000, 1000), for 116."""
 
 FETCHED_TILES = 2 if REGISTERS == 32 else 0
 """How many tiles ahead such a product fetches B: its rows of memory are short runs far apart, which
 no prefetcher follows. On Zen 4, at (1, 4096, 4096), 64 MiB, it took 4.5 ms without, and takes 2.7.
 On Zen 3 it took half as long again as without."""
-
-FAR_BYTES = 12 * 2**20
-"""A B larger than this comes from memory rather than a cache."""
-
-END_TO_END_BYTES = 0 if REGISTERS == 32 else FAR_BYTES
-"""A larger B goes that way, its rows of memory from end to end. With 16 registers that is one chain
-of fma; a smaller B is faster block by block, 16 lanes at once: 30 us at (1, 512, 512), for 44."""
-
-CROWDING_BYTES = 4096
-"""Nor is it faster where lanes lie a multiple of this apart: all 16 would crowd one set of the L1
-cache, which keeps 8. On Zen 3, (1, 1024, 1024) took 261 us so, and takes 167."""
 
 L2_BYTES = (2 if VECTOR_BYTES == 64 else 1) * 512 * 1024
 """The L2 cache of one core: 1 MiB and more beside 64-byte vectors (Skylake-SP, Zen 4), 512 KiB on

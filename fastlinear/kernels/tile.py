@@ -124,6 +124,22 @@ def row(typingctx, tile, r):
 
 
 @intrinsic
+def stacked(typingctx, upper, lower):
+    """Return one tile of the rows of two."""
+    result = upper.with_rows(upper.rows + lower.rows)
+
+    def codegen(context, builder, signature, args):
+        value, i = ir.Constant(context.get_value_type(result), ir.Undefined), 0
+        for part, tile in zip(args, (upper, lower), strict=True):
+            for e in range(tile.rows * tile.vectors):
+                value = builder.insert_value(value, builder.extract_value(part, e), i)
+                i += 1
+        return value
+
+    return result(upper, lower), codegen
+
+
+@intrinsic
 def spread(typingctx, tile):
     """Return a pointer to the elements of a tile, row by row, for a loop over them.
 

@@ -79,8 +79,10 @@ def how_b_is_read(plan: Plan) -> str:
         how = "copied" if plan.direct else "transposed"
         return f"{how} to scratch, {plan.copied} columns and {sizes.BLOCK} terms at a time"
     if not plan.direct:
-        how = "abreast" if sizes.ABREAST > 1 else "at a time, rows of memory from end to end"
-        order = f", {sizes.ABREAST} of the sum's blocks {how}" if plan.block > sizes.BLOCK else ""
+        how = "two tiles or blocks of the sum in turns, unless lanes crowd the cache"
+        if not sizes.IN_TURNS:
+            how = f"{sizes.ABREAST} of the sum's blocks abreast"
+        order = f", {how}" if plan.block > sizes.BLOCK else ""
         return f"transposed in registers on its way{order}"
     if plan.chunk < sizes.BLOCK:
         return (
