@@ -113,6 +113,18 @@ def test_gradients_formed_once_and_where_they_are_read(dtype):
             assert_same_bits(step(TILED, X, W, b, dA, ACTIVATIONS["gelu"]), expected)
 
 
+FAR = [(rows, 1051, 3001) for rows in (sizes.FAR_ROWS, sizes.FAR_ROWS + 1)]
+
+
+@pytest.fixture
+def one_thread():
+    """Take one thread: each of several has a part of the weights only."""
+    before = fl.get_num_threads()
+    fl.set_num_threads(1)
+    yield
+    fl.set_num_threads(before)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_batch_invariance(dtype):
     X, W, b, dA = problem(45, 700, 90, dtype)
@@ -126,9 +138,11 @@ def test_batch_invariance(dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("act", ["none", "relu"])
-@pytest.mark.parametrize("shape", [(1, 523, 517), (1, 1031, 700), (2, 1031, 700), (1, 2051, 1613)])
-def test_weights_beyond_a_cache(dtype, act, shape):
-    """Few rows: weights read where they stand, asked for early where they come from memory."""
+@pytest.mark.parametrize(
+    "shape", [(1, 523, 517), (1, 1031, 700), (2, 1031, 700), (1, 2051, 1613), *FAR]
+)
+def test_weights_beyond_a_cache(dtype, act, shape, one_thread):
+    """Few rows: weights read where they stand, or copied where they come from memory."""
     X, W, b, dA = problem(*shape, dtype)
     expected = step(LOOPS, X, W, b, dA, ACTIVATIONS[act])
     for weight in (W, np.asfortranarray(W)):
