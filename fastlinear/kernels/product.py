@@ -118,8 +118,8 @@ def strips(one, task, plan, P, T, F):
                     if plan.copied != 0:
                         before = (j - first) % plan.copied
                         if before == 0:
-                            J_T, Vk = min(plan.copied, beyond - j), moved(fused.V, k, j)
-                            copy_strips(one, plan.direct, n, terms, J_T, Bk, Vk, T, fused)
+                            wide, Vk = min(plan.copied, beyond - j), moved(fused.V, k, j)
+                            copy_strips(one, plan.direct, n, terms, wide, Bk, Vk, T, fused)
                         t, panel = T + before * terms * item, terms * n * item
                         Bk = Matrix(t, n * item, item)
                     last = k + plan.block >= K
