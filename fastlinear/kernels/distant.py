@@ -9,11 +9,11 @@ and two of them over 8 rows of memory took 88 us: they go abreast. Four were no 
 (1, 2048, 300), for 57. Nor were four tiles of 8 rows, each a quarter of a block behind the one
 before, so that no two crowd a set: 25 us at (1, 512, 512), for 23. There the shuffles set the pace.
 
-With 16 registers two chains take turns, a cache line of terms each. On Zen 3, blocks in turns took
-113 us at (1, 1024, 1024), for 167 one by one, 520 at (1, 2048, 2048), for 680. Where lanes do not
-crowd, two tiles in turns are better: 410 us at (1, 2000, 2000), for 560 by blocks, 670 one by one.
-Where they crowd and come from memory, one by one is: 2.9 ms at (1, 4096, 4096), 3.7 by blocks; and
-by tiles, one 1 to 8 lines behind the other, 2.9 to 3.3.
+With 16 registers two chains take turns, a cache line of terms each. On Zen 3, blocks in turns take
+130 us at (1, 1024, 1024), where one by one took 167. Where lanes do not crowd, two tiles in turns
+are better: 430 us at (1, 2000, 2000), for 570 by blocks and 650 one by one. Where they crowd and
+come from memory, one by one is: 2.9 ms at (1, 4096, 4096), 3.7 by blocks; and by tiles, one of them
+1 to 8 lines behind the other, 2.9 to 3.3.
 """
 
 from __future__ import annotations

@@ -58,9 +58,9 @@ STREAM_STEPS = 8
 partial sums' way through the cache cheap, few enough streams for the prefetcher."""
 
 STREAM_VECTORS = 4
-"""Vectors of a tile of one row that is streamed: with these rows of B, 32 fma on their way. With 8
-and 4 rows, (1, 3000, 3000) took 1.35 times as long on Zen 3, (1, 4096, 4096) 1.1; with 2, 3 rows
-as many streams but shorter runs, 1.05. Zen 4: 16.6 us at (1, 512, 512), 18.5 with 16 rows."""
+"""Vectors of a tile of one row that is streamed: with so many rows of B, 32 fma on their way. With
+8 vectors and 4 rows, (1, 3000, 3000) took 1.35 times as long on Zen 3, (1, 4096, 4096) 1.1; with 2
+vectors and 8 rows 1.05. On Zen 4, with 16 rows, (1, 512, 512) took 18.5 us, and takes 16.6."""
 
 TRANSPOSED_ROWS = 2
 """Up to this many rows of A, a B whose lanes lie apart is transposed in registers on its way into
