@@ -116,11 +116,11 @@ def test_gradients_formed_once_and_where_they_are_read(dtype):
 FAR = [(rows, 1051, 3001) for rows in (sizes.FAR_ROWS, sizes.FAR_ROWS + 1)]
 
 
-@pytest.fixture
-def one_thread():
-    """Take one thread: each of several has a part of the weights only."""
+@pytest.fixture(params=[1, 2])
+def threads(request):
+    """Take one thread, which has all of the weights, and two, each of which has a part of them."""
     before = fl.get_num_threads()
-    fl.set_num_threads(1)
+    fl.set_num_threads(min(request.param, before))
     yield
     fl.set_num_threads(before)
 
@@ -141,7 +141,7 @@ def test_batch_invariance(dtype):
 @pytest.mark.parametrize(
     "shape", [(1, 523, 517), (1, 1031, 700), (2, 1031, 700), (1, 2051, 1613), *FAR]
 )
-def test_weights_beyond_a_cache(dtype, act, shape, one_thread):
+def test_weights_beyond_a_cache(dtype, act, shape, threads):
     """Few rows: weights read where they stand, or copied where they come from memory."""
     X, W, b, dA = problem(*shape, dtype)
     expected = step(LOOPS, X, W, b, dA, ACTIVATIONS[act])

@@ -22,6 +22,7 @@ from fastlinear.kernels import sizes
 from fastlinear.kernels.blocks import Block, activate, block_product, block_types
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import Matrix, itemsize, moved
+from fastlinear.kernels.plan import are_lanes_crowded
 from fastlinear.kernels.rank_update import (
     FIRST,
     blocks_update,
@@ -34,8 +35,8 @@ from fastlinear.kernels.shape import narrowed, panel_width, row_shape, steps, wi
 from fastlinear.kernels.shared import shared
 from fastlinear.kernels.tile import LINE_BYTES, add, load, row, stacked, store, zeros
 
-ABREAST, BLOCK, CROWDING_BYTES = sizes.ABREAST, sizes.BLOCK, sizes.CROWDING_BYTES
-FETCHED_TILES, IN_TURNS = sizes.FETCHED_TILES, sizes.IN_TURNS
+ABREAST, BLOCK, FETCHED_TILES = sizes.ABREAST, sizes.BLOCK, sizes.FETCHED_TILES
+IN_TURNS = sizes.IN_TURNS
 TRANSPOSED_VECTOR_BYTES = sizes.TRANSPOSED_VECTOR_BYTES
 
 
@@ -63,7 +64,7 @@ def row_abreast(one, J, K, A, B, C, O, end):
     """
     shape = row_shape(one, 1, TRANSPOSED_VECTOR_BYTES, True)
     n, item = width(shape), itemsize(one)
-    crowded = B.col % CROWDING_BYTES == 0
+    crowded = are_lanes_crowded(B)
     terms = ABREAST * BLOCK if not IN_TURNS or (crowded and not end.far) else BLOCK
     main = J - J % n
     pairs = main - main % (2 * n) if IN_TURNS and not crowded else 0

@@ -42,7 +42,7 @@ class Plan(NamedTuple):
     bring_a: bool
     """Whether rows of A come to scratch: to be formed, or because they or terms lie far apart."""
     block: int
-    """Terms of the sum that are taken together: one block, or several, abreast or end to end."""
+    """Terms of the sum that are taken together: one block, or several, abreast or in turns."""
     far: bool
     """Whether B is larger than what caches keep of it, and so comes from memory."""
 
@@ -67,7 +67,7 @@ def planned(item, I, J, K, A, B, formed):
         copies = I > TRANSPOSED_ROWS or B.row != item
     streamed = direct and not copies and not resident
     in_registers = not direct and not copies
-    apart = K * J * item > ABREAST_BYTES or B.col % CROWDING_BYTES == 0
+    apart = K * J * item > ABREAST_BYTES or are_lanes_crowded(B)
     abreast = in_registers and apart and I == 1 and K >= ABREAST_TERMS and A.col == item
     block = BLOCK
     if abreast:  # from end to end, as memory lies, unless A's row must be formed in scratch
@@ -84,3 +84,9 @@ def planned(item, I, J, K, A, B, formed):
         columns = STRIPS_OF_ROWS * span // item
     chunk = STREAM_STEPS if streamed else BLOCK
     return Plan(rows, columns, span // item, chunk, direct, copied, bring_a, block, far)
+
+
+@compiled
+def are_lanes_crowded(B):
+    """Return whether lanes lie so far apart that those of two tiles crowd a set of the L1 cache."""
+    return B.col % CROWDING_BYTES == 0
