@@ -57,12 +57,13 @@ def narrow(dtype: type) -> list[tuple[int, int, int]]:
 def brought(dtype: type) -> list[tuple[int, int, int]]:
     """Return shapes whose dW brings rows of dY^T to scratch: N rows, S terms, M columns."""
     item = np.dtype(dtype).itemsize
-    group, rows = sizes.GROUP_BYTES // item, sizes.ROWS_OF_A_BYTES // item
+    tall = sizes.ROWS[0]
+    group, rows = (n // item // tall * tall for n in (sizes.GROUP_BYTES, sizes.ROWS_OF_A_BYTES))
     strips = sizes.STRIPS_OF_ROWS * sizes.STRIP_BYTES // item
     found = [(s, 20, group + 1) for s in around(sizes.GATHERED_TERMS)]
     # A last block of few terms, where there are more rows than come at a time.
     found += [(sizes.BLOCK + s, 200, group + 1) for s in around(sizes.GATHERED_TERMS)]
-    found += [(70, 20, n) for n in around(group) + around(rows)]
+    found += [(70, 20, n) for n in (*range(group - 1, group + tall + 1), *around(rows))]
     return [*found, (66, strips + 3, group + 2), (600, 300, 2 * group + 5)]
 
 

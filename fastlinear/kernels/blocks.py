@@ -39,7 +39,9 @@ class Block(NamedTuple):
     K: int
     A: Matrix
     B: Matrix
-    panel: int
+    panel_a: int
+    """Bytes from one panel of A, the rows of a tall tile, to the next one."""
+    panel_b: int
     """Bytes from one panel of B, the columns of a tall tile, to the next one."""
     chunk: int
     """Terms that one pass over the strip takes."""
@@ -63,7 +65,8 @@ class End(NamedTuple):
 def block_types(scalar: Any) -> tuple[Any, ...]:
     """Return the types of a dtype's 1, a Block, the partial sums, an End and a Fused."""
     size = types.intp
-    block = types.NamedTuple((size, size, size, MATRIX, MATRIX, size, size, MATRIX, MATRIX), Block)
+    fields = (size, size, size, MATRIX, MATRIX, size, size, size, MATRIX, MATRIX)
+    block = types.NamedTuple(fields, Block)
     end = types.NamedTuple((types.boolean, size, size, types.boolean), End)
     return scalar, block, MATRIX, end, fused_type(scalar)
 
@@ -74,28 +77,29 @@ def block_product(shape, one, block, P, end, fused):
 
     Between chunks the partial sums rest in P.
     """
-    I, J, K, A, B, panel, chunk, C, V = block
+    I, J, K, A, B, panel_a, panel_b, chunk, C, V = block
     for k in range(0, max(K, 1), chunk):
         Bk = moved(B, k, 0)
         finish = k + chunk >= K
         step = Step(min(chunk, K - k), k > 0, finish, end.accumulate, end.bias, 0)
         i = 0
         while i < I:
-            Ai, Ci = moved(A, i, k), moved(C, i, 0)
+            Ai = moved(Matrix(A.data + i // TALL * panel_a, A.row, A.col), i % TALL, k)
+            Ci = moved(C, i, 0)
             Pi = moved(P, i, 0) if chunk < BLOCK else P
             Oi = Pi if end.h != 0 or not finish else Ci
             # A constant drops the tall tile where rows are too few for it: transposing, it spills.
             if steps(shape) == 1 and I - i >= TALL:
                 rows = TALL
-                row_of_tiles(with_rows(shape, TALL), J, Ai, Bk, panel, Pi, Ci, Oi, step)
+                row_of_tiles(with_rows(shape, TALL), J, Ai, Bk, panel_b, Pi, Ci, Oi, step)
             elif I - i >= LOW:
                 rows = LOW
                 wide = widened(with_rows(shape, LOW), LOW_VECTORS)
-                row_of_tiles(wide, J, Ai, Bk, panel, Pi, Ci, Oi, step)
+                row_of_tiles(wide, J, Ai, Bk, panel_b, Pi, Ci, Oi, step)
             else:
                 rows = ONE
                 wide = widened(with_rows(shape, ONE), ONE_VECTORS)
-                row_of_tiles(wide, J, Ai, Bk, panel, Pi, Ci, Oi, step)
+                row_of_tiles(wide, J, Ai, Bk, panel_b, Pi, Ci, Oi, step)
             if finish:
                 activate(one, rows, J, Pi, Ci, moved(V, i, 0), end, fused)
             i += rows

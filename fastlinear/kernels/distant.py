@@ -43,13 +43,13 @@ TRANSPOSED_VECTOR_BYTES = sizes.TRANSPOSED_VECTOR_BYTES
 @compiled(internal=True)
 def distant_product(one, block, P, end, fused):
     """Compute a block, or several of a sum of one row, for a strip of C."""
-    I, J, K, A, B, _, chunk, C, V = block
+    I, J, K, A, B, panel_a, _, chunk, C, V = block
     if K > BLOCK:
         row_abreast(one, J, K, A, B, C, P if end.h != 0 else C, end)
         activate(one, 1, J, P, C, V, end, fused)
     else:
         shape = row_shape(one, 2, TRANSPOSED_VECTOR_BYTES, True)
-        strip = Block(I, J, K, A, B, panel_width(shape) * B.col, chunk, C, V)
+        strip = Block(I, J, K, A, B, panel_a, panel_width(shape) * B.col, chunk, C, V)
         block_product(shape, one, strip, P, end, fused)
 
 

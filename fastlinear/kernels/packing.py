@@ -14,8 +14,8 @@ from fastlinear.kernels.along import along
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import MATRIX, Matrix, call, itemsize, moved, transposed
 from fastlinear.kernels.rank_update import FIRST, gather_operand, load_operand
-from fastlinear.kernels.shape import row_shape, steps
-from fastlinear.kernels.tile import store
+from fastlinear.kernels.shape import row_shape, run_shape, steps
+from fastlinear.kernels.tile import load, store
 
 APART_BYTES, COPIED_TERMS = sizes.APART_BYTES, sizes.COPIED_TERMS
 GATHERED_BYTES, GATHERED_TERMS = sizes.GATHERED_BYTES, sizes.GATHERED_TERMS
@@ -23,6 +23,7 @@ GROUP_BYTES, NEAR_BYTES = sizes.GROUP_BYTES, sizes.NEAR_BYTES
 REPAID_BYTES, REPAID_ROWS = sizes.REPAID_BYTES, sizes.REPAID_ROWS
 ROWS_APART_BYTES = sizes.ROWS_APART_BYTES
 SHORT_BYTES, STREAM_ROWS = sizes.SHORT_BYTES, sizes.STREAM_ROWS
+TALL, LOW, _ = sizes.ROWS
 VECTORS, VECTOR_BYTES = sizes.VECTORS, sizes.VECTOR_BYTES
 TRANSPOSED_VECTOR_BYTES = sizes.TRANSPOSED_VECTOR_BYTES
 
@@ -118,48 +119,99 @@ def are_rows_brought(item, I, J, K, A):
 
 
 @compiled(internal=True)
-def row_pitch(item, K):
-    """Return bytes from one row of A in scratch to the next: none between short rows.
+def row_pitch(item, n):
+    """Return bytes from one row, or panel, of A of n elements in scratch to the next.
 
-    Longer ones take an odd number of vectors: any power of two would send the rows of a tile to the
-    same few sets of the L1 cache.
+    None between short ones. Longer ones take an odd number of vectors: any power of two would send
+    the rows of a tile, or the panels of a term, to the same few sets of the L1 cache.
     """
-    nbytes = K * item
+    nbytes = n * item
     return nbytes if nbytes < SHORT_BYTES else (nbytes // VECTOR_BYTES + 1 | 1) * VECTOR_BYTES
 
 
 @compiled(internal=True)
-def bring_rows(one, I, K, A, V, F, fused):
-    """Write I x K elements of A, or of dZ = A o h'(V) if that is to be formed, to F; return them.
+def panels_of_rows(I):
+    """Return how many panels of TALL rows I rows take."""
+    return (I + TALL - 1) // TALL
 
-    Where A's rows are adjacent in memory instead of its columns, some terms at a time come to a
-    small scratch and are transposed from there, for the tile to read along rows.
+
+@compiled(internal=True)
+def are_rows_whole(item, K, A):
+    """Return whether rows of A are brought each as a whole, and not term by term in panels."""
+    return A.col == item or (K == 1 and A.row != item)
+
+
+@compiled(internal=True)
+def brought_bytes(item, I, K, A):
+    """Return the bytes of scratch that `bring_rows` takes."""
+    if are_rows_whole(item, K, A):
+        return I * row_pitch(item, K)
+    return panels_of_rows(I) * row_pitch(item, TALL * K) + GATHERED_TERMS * GATHERED_BYTES
+
+
+@compiled(internal=True)
+def bring_rows(one, I, K, A, V, F, fused):
+    """Write I x K elements of A, or of dZ = A o h'(V) if that is to be formed, to F.
+
+    Returns where they lie, and the bytes from one panel, the rows of a tall tile, to the next.
     """
     item = itemsize(one)
-    pitch = row_pitch(item, K)
-    rows = Matrix(F, pitch, item)
-    plain = row_shape(one, VECTORS, VECTOR_BYTES, False)
-    if A.col == item and fused.formed != FORM_A:
-        copy_strip(plain, item, I, K, A, F, pitch // item)
-        return rows
-    if A.col == item or (K == 1 and A.row != item):
+    if not are_rows_whole(item, K, A):
+        return bring_panels(one, I, K, A, V, F, fused)
+    rows = Matrix(F, row_pitch(item, K), item)
+    if fused.formed == FORM_A:
         call(fused.hadamard, (one, I, K, A, V, rows, fused.p, fused.q))
-        return rows
-    across = row_shape(one, 2, TRANSPOSED_VECTOR_BYTES, True)
-    short = I * item < SHORT_BYTES
-    piece = Matrix(F + I * pitch, I * item if short else GATHERED_BYTES, item)
-    group = GROUP_BYTES // item
+    else:
+        plain = row_shape(one, VECTORS, VECTOR_BYTES, False)
+        copy_strip(plain, item, I, K, A, F, rows.row // item)
+    return rows, TALL * rows.row
+
+
+@compiled(internal=True)
+def bring_panels(one, I, K, A, V, F, fused):
+    """Do the same where A's rows are adjacent: panels of TALL rows, term by term without gaps.
+
+    What is to be formed goes, some rows and terms at a time, through a small scratch behind them.
+    """
+    item = itemsize(one)
+    panel, group = row_pitch(item, TALL * K), GROUP_BYTES // item // TALL * TALL
+    formed = Matrix(F + panels_of_rows(I) * panel, GATHERED_BYTES, item)
     for i in range(0, I, group):
         height = min(group, I - i)
         for k in range(0, K, GATHERED_TERMS):
             terms = min(GATHERED_TERMS, K - k)
-            Ak, Vk = transposed(moved(A, i, k)), transposed(moved(V, i, k))
+            Aik, Vik = moved(A, i, k), moved(V, i, k)
             if fused.formed == FORM_A:
-                call(fused.hadamard, (one, terms, height, Ak, Vk, piece, fused.p, fused.q))
-            else:
-                copy_strip(plain, item, terms, height, Ak, piece.data, piece.row // item)
-            if K <= GATHERED_TERMS and height == I:  # all that there is
-                return transposed(piece)
-            t = moved(rows, i, k).data
-            copy_strip(across, item, height, terms, transposed(piece), t, pitch // item)
-    return rows
+                operands = transposed(Aik), transposed(Vik), formed
+                call(fused.hadamard, (one, terms, height, *operands, fused.p, fused.q))
+                Aik = transposed(formed)
+            copy_panels(one, height, terms, Aik, F + i // TALL * panel + k * TALL * item, panel)
+    return Matrix(F, item, TALL * item), panel
+
+
+@compiled(internal=True)
+def copy_panels(one, I, K, A, F, panel):
+    """Copy I x K elements of A, whose rows are adjacent, to panels of TALL rows from F on.
+
+    Term by term, because panel by panel each term would take a cache line for TALL elements of it.
+    """
+    item = itemsize(one)
+    tall, low = I - I % TALL, I - I % LOW
+    for k in range(K):
+        a, f = A.data + k * A.col, F + k * TALL * item
+        for _ in range(0, tall, TALL):
+            copy_run(run_shape(one, TALL), a, f)
+            a += TALL * item
+            f += panel
+        for _ in range(tall, low, LOW):
+            copy_run(run_shape(one, LOW), a, f)
+            a += LOW * item
+            f += LOW * item
+        if low < I:
+            copy_run(run_shape(one, 1), a, f)
+
+
+@compiled(internal=True, inline=True)
+def copy_run(shape, a, f):
+    """Copy as many adjacent elements as the shape has."""
+    store(load(shape, a, 0, 0), f, 0, 0)

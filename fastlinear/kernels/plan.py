@@ -12,10 +12,9 @@ from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.packing import FORM_A, FORM_B, are_rows_brought
 
 ABREAST_BYTES, ABREAST_TERMS = sizes.ABREAST_BYTES, sizes.ABREAST_TERMS
-BLOCK, (_, LOW, _) = sizes.BLOCK, sizes.ROWS
+BLOCK, (TALL, LOW, _) = sizes.BLOCK, sizes.ROWS
 COPIED_BYTES, CROWDING_BYTES = sizes.COPIED_BYTES, sizes.CROWDING_BYTES
 FAR_BYTES, FAR_ROWS, FORMED_BLOCKS = sizes.FAR_BYTES, sizes.FAR_ROWS, sizes.FORMED_BLOCKS
-GATHERED_TERMS, GROUP_BYTES = sizes.GATHERED_TERMS, sizes.GROUP_BYTES
 IN_PLACE_TERMS, PANEL_BYTES = sizes.IN_PLACE_TERMS, sizes.VECTORS * sizes.VECTOR_BYTES
 RESIDENT_BYTES, ROWS_OF_A_BYTES = sizes.RESIDENT_BYTES, sizes.ROWS_OF_A_BYTES
 STREAM_BYTES, STREAM_ROWS, STREAM_STEPS = sizes.STREAM_BYTES, sizes.STREAM_ROWS, sizes.STREAM_STEPS
@@ -80,7 +79,7 @@ def planned(item, I, J, K, A, B, formed):
     bring_a = formed == FORM_A or are_rows_brought(item, I, J, K, A)
     rows, columns = I, max(span // item, copied)
     if bring_a:
-        rows = min(I, (ROWS_OF_A_BYTES if K > GATHERED_TERMS else GROUP_BYTES) // item)
+        rows = min(I, ROWS_OF_A_BYTES // item // TALL * TALL)
         columns = STRIPS_OF_ROWS * span // item
     chunk = STREAM_STEPS if streamed else BLOCK
     return Plan(rows, columns, span // item, chunk, direct, copied, bring_a, block, far)

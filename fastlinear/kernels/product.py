@@ -32,8 +32,8 @@ from fastlinear.kernels.memory import Matrix, call, itemsize, moved
 from fastlinear.kernels.packing import (
     Fused,
     bring_rows,
+    brought_bytes,
     copy_strips,
-    row_pitch,
 )
 from fastlinear.kernels.plan import planned
 from fastlinear.kernels.scratch import borrow_bytes, return_bytes
@@ -41,7 +41,6 @@ from fastlinear.kernels.shape import row_shape, width
 from fastlinear.kernels.streamed import streamed_address
 
 BLOCK, (TALL, _, _) = sizes.BLOCK, sizes.ROWS
-GATHERED_BYTES, GATHERED_TERMS = sizes.GATHERED_BYTES, sizes.GATHERED_TERMS
 SHORT_BYTES, TRANSPOSED_VECTOR_BYTES = sizes.SHORT_BYTES, sizes.TRANSPOSED_VECTOR_BYTES
 VECTORS, VECTOR_BYTES = sizes.VECTORS, sizes.VECTOR_BYTES
 STACK_BYTES = sizes.STACK_BYTES
@@ -78,9 +77,7 @@ def product(one, task):
     pitch = J * item if J * item < SHORT_BYTES else padded
     partial = up_to((I if streamed else TALL if fused.h != 0 else 0) * pitch, VECTOR_BYTES)
     strip = min(K, BLOCK) * up_to(min(plan.copied, J) * item, panel)
-    brought = 0
-    if plan.bring_a:
-        brought = plan.rows * row_pitch(item, min(K, plan.block)) + GATHERED_TERMS * GATHERED_BYTES
+    brought = brought_bytes(item, plan.rows, min(K, plan.block), task.A) if plan.bring_a else 0
     nbytes = VECTOR_BYTES + partial + strip + brought
     scratch = borrow_bytes(nbytes, STACK_BYTES)
     P = (scratch // VECTOR_BYTES + 1) * VECTOR_BYTES
@@ -109,24 +106,27 @@ def strips(one, task, plan, P, T, F):
             beyond = min(J, first + plan.columns)
             for k in range(0, max(K, 1), plan.block):
                 terms = min(plan.block, K - k)
-                Aik = moved(A, i, k)
+                Aik, panel_a = moved(A, i, k), TALL * A.row
                 if plan.bring_a:
-                    Aik = bring_rows(one, height, terms, Aik, moved(fused.V, i, k), F, fused)
+                    Vik = moved(fused.V, i, k)
+                    Aik, panel_a = bring_rows(one, height, terms, Aik, Vik, F, fused)
                 for j in range(first, beyond, plan.span):
                     columns = min(plan.span, beyond - j)
-                    Bk, panel = moved(B, k, j), n * B.col
+                    Bk, panel_b = moved(B, k, j), n * B.col
                     if plan.copied != 0:
                         before = (j - first) % plan.copied
                         if before == 0:
                             wide, Vk = min(plan.copied, beyond - j), moved(fused.V, k, j)
                             copy_strips(one, plan.direct, n, terms, wide, Bk, Vk, T, fused)
-                        t, panel = T + before * terms * item, terms * n * item
+                        t, panel_b = T + before * terms * item, terms * n * item
                         Bk = Matrix(t, n * item, item)
                     last = k + plan.block >= K
                     row = bias + j * item if last and bias != 0 else 0
                     end = End(k > 0, row, fused.h if last else 0, plan.far)
                     Cij, Vij = moved(C, i, j), moved(fused.V, i, j)
-                    block = Block(height, columns, terms, Aik, Bk, panel, plan.chunk, Cij, Vij)
+                    block = Block(
+                        height, columns, terms, Aik, Bk, panel_a, panel_b, plan.chunk, Cij, Vij
+                    )
                     if not plan.direct and plan.copied == 0:
                         call(distant_address(one), (one, block, P, end, fused))
                     elif I == 1 and plan.chunk < BLOCK:

@@ -108,6 +108,13 @@ def row_shape(typingctx, like, vectors, nbytes, transposed):
 
 
 @intrinsic(prefer_literal=True)
+def run_shape(typingctx, like, lanes):
+    """Return the shape of one vector of ``lanes`` elements, a constant: any number of them."""
+    shape = Shape(Tile(types.unliteral(like), 1, 1, lanes.literal_value, 0, False))
+    return shape(like, lanes), empty
+
+
+@intrinsic(prefer_literal=True)
 def with_rows(typingctx, shape, rows):
     """Return the shape with ``rows`` rows, a constant."""
     return Shape(shape.tile.with_rows(rows.literal_value))(shape, rows), empty

@@ -23,7 +23,7 @@ def streamed_product(one, block, P, end, fused):
     As `block_product` does, but a number of terms that is constant lets LLVM unroll their loop: 4 %
     less time at (1, 512, 512).
     """
-    _, J, K, A, B, panel, _, C, V = block
+    _, J, K, A, B, _, panel, _, C, V = block
     shape = row_shape(one, STREAM_VECTORS, VECTOR_BYTES, False)
     ahead = STREAM_STEPS * B.row if FETCHED and end.far else 0
     for k in range(0, K, STREAM_STEPS):
