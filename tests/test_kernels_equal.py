@@ -10,6 +10,7 @@ from shapes import DTYPES, around, blank, edges, layouts, shapes, uniform
 
 import fastlinear as fl
 from fastlinear.kernels import formulation, loops, sizes, tiled
+from fastlinear.kernels.alignment import aligned_copy
 
 TILED, LOOPS = formulation("tiled"), formulation("loops")
 ACTIVATIONS = {
@@ -68,6 +69,17 @@ def test_every_layout(dtype, act, shape):
             arrays[changed] = layouts(arrays[changed])[name]
             x, w, da = arrays
             assert_same_bits(step(TILED, x, w, b, da, act), expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_weights_that_begin_at_a_cache_line(dtype):
+    """More rows of A read them in place than read others."""
+    most = min(sizes.IN_PLACE_TERMS, 2**15) // 256
+    for S, N in [(s, n) for s in (most + 1, 2 * most, 2 * most + 1) for n in (16, 17, 48)]:
+        X, W, b, dA = problem(S, 256, N, dtype)
+        W = aligned_copy(W)
+        for act in (None, ACTIVATIONS["relu"]):
+            assert_same_bits(step(TILED, X, W, b, dA, act), step(LOOPS, X, W, b, dA, act))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import fastlinear as fl
-from fastlinear.kernels.sizes import VECTOR_BYTES
+from fastlinear.kernels.tile import LINE_BYTES
 
 FORMULATIONS = ("tiled", "loops", "blas")
 f4 = np.float32
@@ -24,6 +24,11 @@ def integer_layer(M, N, dtype=f4, **options):
     if "bias" in layer.params:
         layer.params["bias"] = integers(N, 2, dtype)
     return layer
+
+
+def pickled(module):
+    """Return what a pickle of it gives."""
+    return pickle.loads(pickle.dumps(module))
 
 
 def layouts(array):
@@ -198,11 +203,19 @@ def test_the_weight_lies_transposed_and_assignment_copies_into_it():
     assert (layer.predict(X) == X @ weight.T).all()
 
 
-def test_parameters_and_gradients_begin_at_a_whole_vector():
-    for layer in (fl.Linear(3, 5), fl.Linear(3, 5, init="zeros"), fl.Linear(3, 5).astype("f8")):
+@pytest.mark.parametrize(
+    "made",
+    [lambda m: m, lambda m: m.astype("f8"), copy.copy, copy.deepcopy, pickled],
+    ids=["new", "astype", "copy", "deepcopy", "pickle"],
+)
+@pytest.mark.parametrize("init", ["kaiming_uniform", "zeros"])
+def test_parameters_and_gradients_begin_at_a_cache_line(made, init):
+    for n in range(1, 30):  # so many that no allocator does it by chance
+        layer = made(fl.Linear(3, n, init=init))
         for array in (*layer.params.values(), *layer.grads.values()):
-            assert array.ctypes.data % VECTOR_BYTES == 0
+            assert array.ctypes.data % LINE_BYTES == 0
             assert array.flags.writeable
+            assert array.flags.f_contiguous
 
 
 def test_the_formulation_can_be_swapped():
@@ -222,7 +235,7 @@ def test_the_formulation_can_be_swapped():
 # -- copies and repr -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, pickled])
 def test_copies_carry_parameters_and_settings_but_no_cache(duplicate):
     net = fl.Sequential(
         fl.Linear(7, 5, activation=fl.ELU(0.5), rng=0, formulation="loops"),

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from fastlinear.kernels import sizes
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.packing import FORM_A, FORM_B, are_rows_brought
+from fastlinear.kernels.tile import LINE_BYTES
 
 ABREAST_BYTES, ABREAST_TERMS = sizes.ABREAST_BYTES, sizes.ABREAST_TERMS
 BLOCK, (TALL, LOW, _) = sizes.BLOCK, sizes.ROWS
@@ -59,7 +60,8 @@ def planned(item, I, J, K, A, B, formed):
         RESIDENT_BYTES if I <= LOW or I > STREAM_ROWS else 2 * RESIDENT_BYTES
     )
     if direct:
-        in_place = resident and I * min(K, BLOCK) <= IN_PLACE_TERMS
+        most = IN_PLACE_TERMS * (2 if are_lines_whole(B) else 1)
+        in_place = resident and I * min(K, BLOCK) <= most
         few = FAR_ROWS if far else STREAM_ROWS
         copies = formed == FORM_B or (few < I and not in_place)
     else:
@@ -83,6 +85,12 @@ def planned(item, I, J, K, A, B, formed):
         columns = STRIPS_OF_ROWS * span // item
     chunk = STREAM_STEPS if streamed else BLOCK
     return Plan(rows, columns, span // item, chunk, direct, copied, bring_a, block, far)
+
+
+@compiled
+def are_lines_whole(B):
+    """Return whether each row of B, and so each of its panels, begins at a cache line."""
+    return B.data % LINE_BYTES == 0 and B.row % LINE_BYTES == 0
 
 
 @compiled

@@ -191,9 +191,11 @@ some rows, 3 to STREAM_ROWS, twice that size: few passes over it, each of them l
 IN_PLACE_TERMS = 2**60 if VECTOR_BYTES == 64 else 24 * 1024
 """Where rows of A times the terms of a block are more than this, even a resident B is copied: where
 a panel is a single cache line wide, lines a power of two apart crowd the same few sets of the L1
-cache. On Zen 3, dX of (4096, 256, 64) took 1.6 ms in place, and takes 1.4, Y of (64, 784, 128)
-170 us, and takes 143; for less the copy would cost more: 7.1 us at (64, 64, 64), for 6.6. Panels of
-64-byte vectors are four lines wide, and were faster in place."""
+cache. On Zen 3, dX of (4096, 256, 64) took 1.6 ms in place, and takes 1.4, Y of (64, 784, 128) 170
+us, and takes 143; for less the copy would cost more: 7.1 us at (64, 64, 64), for 6.6. Where rows of
+B begin at a cache line, as a layer's weights do, a panel straddles none, and twice as much is read
+in place: predict at (64, 784, 128) took 142 us copied, and takes 135. Panels of 64-byte vectors are
+four lines wide, and were faster in place."""
 
 STREAM_ROWS = 16 if VECTOR_BYTES == 64 else 12
 """Up to this many rows of A, B is read where it stands, a few rows at a time: copying it would cost

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import DTypeLike
 from fastlinear import init as initialisers
 from fastlinear import kernels
 from fastlinear.kernels import updates
-from fastlinear.kernels.alignment import aligned_copy, aligned_zeros
+from fastlinear.kernels.alignment import aligned, aligned_zeros
 from fastlinear.layers import checks
 from fastlinear.layers.activation import ElementWise, resolve
 from fastlinear.layers.checks import Array
@@ -42,8 +43,8 @@ class Linear(Module):
 
     Notes
     -----
-    The weight has shape (N, M) and lies in memory as M x N (Fortran order), beginning at a whole
-    vector, so that `predict` streams it as it is. It may be changed in place, or by assigning to
+    The weight has shape (N, M) and lies in memory as M x N (Fortran order), beginning at a cache
+    line, so that `predict` streams it as it is. It may be changed in place, or by assigning to
     ``params["weight"]``, which copies. The kept X and A follow the rule in `Module`.
     """
 
@@ -291,9 +292,9 @@ class Linear(Module):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self.formulation = self._formulation
-        self._own(self._params)
+        self._own(_aligned(self._params))  # others may have put them elsewhere
 
 
-def _aligned(arrays: dict[str, Array]) -> Arrays:
-    """Return copies as a layer holds its parameters."""
-    return Arrays({name: aligned_copy(array) for name, array in arrays.items()})
+def _aligned(arrays: Mapping[str, Array]) -> Arrays:
+    """Return arrays as a layer holds its parameters: the same ones, or copies."""
+    return Arrays({name: aligned(array) for name, array in arrays.items()})
