@@ -21,7 +21,7 @@ from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.lent import Lent
 from fastlinear.kernels.memory import MATRIX, call, itemsize, moved, row_of, view
 from fastlinear.kernels.shared import native_address
-from fastlinear.kernels.sizes import INTERLEAVED, SHARED_ELEMENTS, VECTOR_BYTES
+from fastlinear.kernels.sizes import INTERLEAVED, LONG_BYTES, SHARED_ELEMENTS, VECTOR_BYTES
 from fastlinear.kernels.threads import thread_count
 
 GRAIN = 64  # elements: shares start at a cache line, and no two write to the same one
@@ -79,16 +79,20 @@ def run_kernels(run: Any) -> tuple[Any, Any]:
 def through(run, several, one, rows, columns, operands, apart, p, q):
     """Go through rows: several vectors at a time, or one, and a last run that overlaps the others.
 
-    Otherwise up to a vector less one of elements would be computed one by one. What is not
+    Otherwise up to a vector less one of elements would be computed one by one. Long rows have a
+    first run too, after which no vector of the result straddles two cache lines. What is not
     ``apart``, but in place, goes through in one run: what overlaps would be computed from results.
     """
-    lanes = VECTOR_BYTES // itemsize(one)
+    item = itemsize(one)
+    lanes = VECTOR_BYTES // item
     unit = INTERLEAVED * lanes if columns >= INTERLEAVED * lanes else lanes
-    rest = columns % unit if apart and columns > unit else 0
+    whole, long = apart and columns > unit, apart and columns * item >= LONG_BYTES
     for r in range(rows):
-        for last in range(2 if rest > 0 else 1):
-            start = columns - unit if last else 0
-            length = unit if last else columns - rest
+        lead = -moved(operands[-1], r, 0).data % VECTOR_BYTES // item if long else 0
+        main = (columns - lead) // unit * unit if whole else columns
+        for part in range(0 if lead > 0 else 1, 3 if lead + main < columns else 2):
+            start = (0, lead, columns - unit)[part]
+            length = main if part == 1 else unit
             if unit > lanes:
                 several(one, operands, r, start, length, p, q)
             else:

@@ -1,0 +1,70 @@
+"""The kernels of h and h': every run of a row, wherever it lies in memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from shapes import DTYPES, around
+
+import fastlinear as fl
+from fastlinear.kernels import loops, sizes
+from fastlinear.kernels.formulation import hadamard_of, map_of
+from fastlinear.kernels.tile import LINE_BYTES
+
+GELU = fl.GELU()
+
+
+def lengths(item):
+    vector = sizes.VECTOR_BYTES // item
+    limits = (vector, sizes.INTERLEAVED * vector, sizes.LONG_BYTES // item)
+    found = {n for limit in limits for n in around(limit)}
+    return sorted(found | {sizes.LONG_BYTES // item + n for n in range(vector)})
+
+
+def matrix(rows, columns, gap, start, dtype, fill=None):
+    """Return a matrix that begins ``start`` elements into a cache line, and all of its memory."""
+    pitch, item = columns + gap, np.dtype(dtype).itemsize
+    memory = np.full(rows * pitch + 3 * LINE_BYTES // item, np.nan, dtype)
+    first = (-memory.ctypes.data % LINE_BYTES) // item + LINE_BYTES // item + start
+    found = memory[first : first + rows * pitch].reshape(rows, pitch)[:, :columns]
+    if fill is not None:
+        found[...] = fill.standard_normal((rows, columns))
+    return found, memory
+
+
+@pytest.mark.parametrize("gap", [0, 3])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_length_wherever_it_lies(dtype, gap):
+    rng = np.random.default_rng(0)
+    scalar = np.dtype(dtype).type
+    forward, backward = map_of(GELU, np.dtype(dtype)), hadamard_of(GELU, np.dtype(dtype))
+    vector = sizes.VECTOR_BYTES // np.dtype(dtype).itemsize
+    for columns in lengths(np.dtype(dtype).itemsize):
+        X, dY = (matrix(3, columns, gap, k, dtype, rng)[0] for k in (1, 2))
+        Y, dX = np.empty(X.shape, dtype), np.empty(X.shape, dtype)
+        loops.activation_forward(GELU.pair.h, X, scalar(0), scalar(0), Y)
+        loops.activation_backward(GELU.pair.h_prime, dY, X, scalar(0), scalar(0), dX)
+        for start in range(vector + 1):
+            for run, inputs, expected in ((forward, (X,), Y), (backward, (dY, X), dX)):
+                computed, memory = matrix(3, columns, gap, start, dtype)
+                assert run(*inputs, computed)
+                assert (computed == expected).all()
+                assert np.isnan(memory).sum() == memory.size - computed.size  # nothing beside it
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_in_place(dtype):
+    rng = np.random.default_rng(1)
+    forward, backward = map_of(GELU, np.dtype(dtype)), hadamard_of(GELU, np.dtype(dtype))
+    for columns in lengths(np.dtype(dtype).itemsize):
+        X, V, dY = (matrix(2, columns, 0, k, dtype, rng)[0] for k in (1, 2, 3))
+        V[...] = X
+        Y, dX = np.empty(X.shape, dtype), np.empty(X.shape, dtype)
+        forward(X, Y)
+        backward(dY, X, dX)
+        backward(dY, V, V)
+        backward(dY, X, dY)
+        forward(X, X)
+        assert (dX == V).all()
+        assert (dY == dX).all()
+        assert (X == Y).all()
