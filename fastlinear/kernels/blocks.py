@@ -118,9 +118,9 @@ adjacent_address = shared(adjacent_product, block_types)
 def activate(one, I, J, P, C, V, end, fused):
     """C = h(P), and V = h'(P) where it is wanted; nothing without h."""
     if end.h != 0:
-        call(end.h, (one, I, J, P, C, fused.p, fused.q))
+        call(end.h, (one, I, J, P, C, fused.p, fused.q, False))
         if fused.h_prime != 0:
-            call(fused.h_prime, (one, I, J, P, V, fused.p, fused.q))
+            call(fused.h_prime, (one, I, J, P, V, fused.p, fused.q, False))
 
 
 class Step(NamedTuple):

@@ -19,10 +19,18 @@ from numpy.typing import NDArray
 from fastlinear.kernels import loops
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.lent import Lent
-from fastlinear.kernels.memory import MATRIX, call, itemsize, moved, row_of, view
+from fastlinear.kernels.memory import MATRIX, call, fence, itemsize, moved, row_of, view
+from fastlinear.kernels.shape import row_shape, width
 from fastlinear.kernels.shared import native_address
-from fastlinear.kernels.sizes import INTERLEAVED, LONG_BYTES, SHARED_ELEMENTS, VECTOR_BYTES
+from fastlinear.kernels.sizes import (
+    FAR_BYTES,
+    INTERLEAVED,
+    LONG_BYTES,
+    SHARED_ELEMENTS,
+    VECTOR_BYTES,
+)
 from fastlinear.kernels.threads import thread_count
+from fastlinear.kernels.tile import collect, room, store_past_caches
 
 GRAIN = 64  # elements: shares start at a cache line, and no two write to the same one
 
@@ -30,19 +38,18 @@ GRAIN = 64  # elements: shares start at a cache line, and no two write to the sa
 def map_kernel(h: Any) -> Any:
     """Return the kernel of Y_rc = h(X_rc); the columns of X and Y are adjacent; X may be Y."""
 
-    def run(one, XY, r, start, length, p, q):
-        X, Y = XY
-        x = row_of(one, moved(X, r, start), 0, length)
-        y = row_of(one, moved(Y, r, start), 0, length)
+    def fill(one, operands, r, start, length, y, p, q):
+        x = row_of(one, moved(operands[0], r, start), 0, length)
         for c in range(length):
             y[c] = h(x[c], p, q)
 
-    run, several = run_kernels(run)
+    fill, fill_several = fillers(fill)
 
     @compiled(internal=True)
-    def kernel(one, rows, columns, X, Y, p, q):
+    def kernel(one, rows, columns, X, Y, p, q, far):
         rows, columns = folded(itemsize(one), rows, columns, X, Y, Y)
-        through(run, several, one, rows, columns, (X, Y), X.data != Y.data, p, q)
+        apart = X.data != Y.data
+        through(fill, fill_several, one, rows, columns, (X,), Y, apart, p, q, far)
 
     return kernel
 
@@ -50,53 +57,68 @@ def map_kernel(h: Any) -> Any:
 def hadamard_kernel(h_prime: Any) -> Any:
     """Return the kernel of dX_rc = dY_rc h'(V_rc), equation (18), columns adjacent, or in place."""
 
-    def run(one, operands, r, start, length, p, q):
-        dY, V, dX = operands
+    def fill(one, operands, r, start, length, dx, p, q):
+        dY, V = operands
         dy = row_of(one, moved(dY, r, start), 0, length)
         v = row_of(one, moved(V, r, start), 0, length)
-        dx = row_of(one, moved(dX, r, start), 0, length)
         for c in range(length):
             dx[c] = dy[c] * h_prime(v[c], p, q)
 
-    run, several = run_kernels(run)
+    fill, fill_several = fillers(fill)
 
     @compiled(internal=True)
-    def kernel(one, rows, columns, dY, V, dX, p, q):
+    def kernel(one, rows, columns, dY, V, dX, p, q, far):
         rows, columns = folded(itemsize(one), rows, columns, dY, V, dX)
         apart = dX.data != dY.data and dX.data != V.data
-        through(run, several, one, rows, columns, (dY, V, dX), apart, p, q)
+        through(fill, fill_several, one, rows, columns, (dY, V), dX, apart, p, q, far)
 
     return kernel
 
 
-def run_kernels(run: Any) -> tuple[Any, Any]:
+def fillers(fill: Any) -> tuple[Any, Any]:
     """Return the loop over a run of a row, compiled for one vector at a time and for several."""
-    single = compiled(run, internal=True, inline=True)
-    return single, compiled(run, internal=True, inline=True, interleaved=True)
+    single = compiled(fill, internal=True, inline=True)
+    return single, compiled(fill, internal=True, inline=True, interleaved=True)
 
 
 @compiled(internal=True, inline=True)
-def through(run, several, one, rows, columns, operands, apart, p, q):
+def through(fill, fill_several, one, rows, columns, operands, result, apart, p, q, far):
     """Go through rows: several vectors at a time, or one, and a last run that overlaps the others.
 
     Otherwise up to a vector less one of elements would be computed one by one. Long rows have a
-    first run too, after which no vector of the result straddles two cache lines. What is not
-    ``apart``, but in place, goes through in one run: what overlaps would be computed from results.
+    first run too, after which no vector of the result straddles two cache lines; if ``far``, those
+    vectors go to memory past the caches. What is not ``apart``, but in place, goes through in one
+    run: what overlaps would be computed from results.
     """
     item = itemsize(one)
     lanes = VECTOR_BYTES // item
     unit = INTERLEAVED * lanes if columns >= INTERLEAVED * lanes else lanes
     whole, long = apart and columns > unit, apart and columns * item >= LONG_BYTES
     for r in range(rows):
-        lead = -moved(operands[-1], r, 0).data % VECTOR_BYTES // item if long else 0
+        y = moved(result, r, 0).data
+        lead = -y % VECTOR_BYTES // item if long else 0
         main = (columns - lead) // unit * unit if whole else columns
         for part in range(0 if lead > 0 else 1, 3 if lead + main < columns else 2):
-            start = (0, lead, columns - unit)[part]
-            length = main if part == 1 else unit
-            if unit > lanes:
-                several(one, operands, r, start, length, p, q)
+            start, length = (0, lead, columns - unit)[part], main if part == 1 else unit
+            piece = row_of(one, moved(result, r, start), 0, length)
+            if part == 1 and far and long and y % item == 0:
+                past_caches(fill_several, one, operands, r, start, length, y, p, q)
+            elif unit > lanes:
+                fill_several(one, operands, r, start, length, piece, p, q)
             else:
-                run(one, operands, r, start, length, p, q)
+                fill(one, operands, r, start, length, piece, p, q)
+
+
+@compiled(internal=True, inline=True)
+def past_caches(fill_several, one, operands, r, start, length, y, p, q):
+    """Fill a run of whole vectors of the row at address y, several vectors at a time."""
+    shape = row_shape(one, INTERLEAVED, VECTOR_BYTES, False)
+    unit = width(shape)
+    for j in range(start, start + length, unit):
+        several = room(shape)
+        fill_several(one, operands, r, j, unit, several, p, q)
+        store_past_caches(collect(shape, several), y + j * itemsize(one))
+    fence()
 
 
 @compiled(internal=True)
@@ -128,9 +150,13 @@ def hadamard_address(h_prime: Any, dtype: np.dtype[Any]) -> int:
 
 def _address(kernel: Any, matrices: int, dtype: np.dtype[Any]) -> int:
     scalar = from_dtype(dtype)
-    return native_address(
-        kernel, scalar, types.intp, types.intp, *[MATRIX] * matrices, scalar, scalar
-    )
+    return native_address(kernel, *kernel_types(scalar, matrices))
+
+
+def kernel_types(scalar: Any, matrices: int) -> tuple[Any, ...]:
+    """Return the types that the kernel of so many matrices takes."""
+    size = types.intp
+    return scalar, size, size, *[MATRIX] * matrices, scalar, scalar, types.boolean
 
 
 def rows(array: NDArray[Any]) -> NDArray[Any]:
@@ -215,7 +241,9 @@ def map_share(kernel, X, Y, p, q, t, shares):
     x, y = view(X), view(Y)
     rows, columns = folded(X.itemsize, X.shape[0], X.shape[1], x, y, y)
     i, j, height, length = share(t, shares, rows, columns)
-    call(kernel, (X.dtype.type(1), height, length, moved(x, i, j), moved(y, i, j), p, q))
+    far = Y.size * X.itemsize > FAR_BYTES
+    pieces = moved(x, i, j), moved(y, i, j)
+    call(kernel, (X.dtype.type(1), height, length, *pieces, p, q, far))
 
 
 @compiled(internal=True)
@@ -225,7 +253,8 @@ def hadamard_share(kernel, dY, V, dX, p, q, t, shares):
     rows, columns = folded(V.itemsize, V.shape[0], V.shape[1], dy, v, dx)
     i, j, height, length = share(t, shares, rows, columns)
     pieces = moved(dy, i, j), moved(v, i, j), moved(dx, i, j)
-    call(kernel, (V.dtype.type(1), height, length, *pieces, p, q))
+    far = dX.size * V.itemsize > FAR_BYTES
+    call(kernel, (V.dtype.type(1), height, length, *pieces, p, q, far))
 
 
 @compiled(internal=True)

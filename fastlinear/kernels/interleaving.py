@@ -4,7 +4,8 @@ h and h' are some 20 to 40 operations, each waiting for the one before: 70 cycle
 vector, of which a core's schedulers hold two or three. LLVM's vectoriser can take several vectors
 through the body side by side, each operation for all of them before the next, but does so of its
 own accord only for loops of a few instructions. Here its loops are asked for it, by the metadata
-that Clang writes for ``#pragma clang loop interleave_count``.
+that Clang writes for ``#pragma clang loop interleave_count``. They are not unrolled: one over as
+many elements as a constant says would be before the vectoriser sees it.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class InterleavingLower(Lower):
 def _loop(module: Any) -> Any:
     """Return the metadata of one loop: a node that begins with itself, and so is like no other."""
     count = llvm.Constant(llvm.IntType(32), INTERLEAVED)
-    request = module.add_metadata(["llvm.loop.interleave.count", count])
-    loop = llvm.MDValue(module, [request], name=str(len(module.metadata)))
-    loop.operands = (loop, request)
+    requests = [["llvm.loop.interleave.count", count], ["llvm.loop.unroll.disable"]]
+    nodes = [module.add_metadata(request) for request in requests]
+    loop = llvm.MDValue(module, nodes, name=str(len(module.metadata)))
+    loop.operands = (loop, *nodes)
     return loop

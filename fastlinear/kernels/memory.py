@@ -102,6 +102,17 @@ def pointer_to(typingctx, like, address):
 
 
 @intrinsic
+def fence(typingctx):
+    """Let other threads see all that was written before, also what went past the caches."""
+
+    def codegen(context, builder, signature, args):
+        builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.none(), codegen
+
+
+@intrinsic
 def call(typingctx, address, arguments):
     """Call the compiled function at ``address`` with a tuple of exactly the types it takes.
 

@@ -112,9 +112,9 @@ def narrow_product(one, task):
         Z = Matrix(T + J * pitch, J * item, item) if f.h != 0 else piece.C
         copy_turned(one, piece.I, J, result, piece.bias, Z)
         if f.h != 0:
-            call(f.h, (one, piece.I, J, Z, piece.C, f.p, f.q))
+            call(f.h, (one, piece.I, J, Z, piece.C, f.p, f.q, False))
             if f.h_prime != 0:
-                call(f.h_prime, (one, piece.I, J, Z, f.V, f.p, f.q))
+                call(f.h_prime, (one, piece.I, J, Z, f.V, f.p, f.q, False))
     return_bytes(scratch, nbytes, STACK_BYTES)
 
 

@@ -107,7 +107,7 @@ def form_strip(one, n, K, J, dA, V, T, fused):
     for j in range(0, J, n):
         panel = Matrix(T + j * K * item, n * item, item)
         piece = moved(dA, 0, j), moved(V, 0, j), panel
-        call(fused.hadamard, (one, K, min(n, J - j), *piece, fused.p, fused.q))
+        call(fused.hadamard, (one, K, min(n, J - j), *piece, fused.p, fused.q, False))
 
 
 @compiled
@@ -160,7 +160,7 @@ def bring_rows(one, I, K, A, V, F, fused):
         return bring_panels(one, I, K, A, V, F, fused)
     rows = Matrix(F, row_pitch(item, K), item)
     if fused.formed == FORM_A:
-        call(fused.hadamard, (one, I, K, A, V, rows, fused.p, fused.q))
+        call(fused.hadamard, (one, I, K, A, V, rows, fused.p, fused.q, False))
     else:
         plain = row_shape(one, VECTORS, VECTOR_BYTES, False)
         copy_strip(plain, item, I, K, A, F, rows.row // item)
@@ -183,7 +183,7 @@ def bring_panels(one, I, K, A, V, F, fused):
             Aik, Vik = moved(A, i, k), moved(V, i, k)
             if fused.formed == FORM_A:
                 operands = transposed(Aik), transposed(Vik), formed
-                call(fused.hadamard, (one, terms, height, *operands, fused.p, fused.q))
+                call(fused.hadamard, (one, terms, height, *operands, fused.p, fused.q, False))
                 Aik = transposed(formed)
             copy_panels(one, height, terms, Aik, F + i // TALL * panel + k * TALL * item, panel)
     return Matrix(F, item, TALL * item), panel

@@ -170,7 +170,7 @@ def backward_share(one, dA, V, X, dX, layer, t, threads):
     scratch = borrow_bytes(nbytes, STACK_BYTES)
     if nbytes > 0:
         dZ = Matrix(scratch, layer.N * itemsize(one), itemsize(one))
-        call(h, (one, *dA.shape, dY, view(V), dZ, layer.p, layer.q))
+        call(h, (one, *dA.shape, dY, view(V), dZ, layer.p, layer.q, False))
         dY, h = dZ, 0
     gradients(one, dY, view(V), h, X, dX, layer, t, threads)
     return_bytes(scratch, nbytes, STACK_BYTES)

@@ -81,7 +81,9 @@ FMA_CYCLES = 4
 """Cycles from an fma to the next one of its chain; 4 on most cores of today, on some 5."""
 
 FAR_BYTES = 12 * 2**20
-"""A B larger than this comes from memory rather than a cache."""
+"""A B larger than this comes from memory rather than a cache. A result of h or h' that is larger
+goes there past the caches, which would read what is about to be overwritten: on Zen 3, 4096 x 4096
+take ReLU 0.55 of the time, tanh 0.88, GELU 0.9, their derivatives' products 0.73 to 0.97."""
 
 ABREAST = 2
 """Blocks of the sum that go side by side, or in turns, where there is one row and lanes lie apart;

@@ -19,8 +19,10 @@ from numba.extending import intrinsic
 
 from fastlinear.kernels.shape import empty
 from fastlinear.kernels.vectors import (
+    I32,
     is_masked,
     load_vector,
+    pointer_to,
     prefetch,
     store_part,
     store_vector,
@@ -71,6 +73,26 @@ def store(typingctx, tile, address, stride, left):
         return context.get_dummy_value()
 
     return types.none(tile, address, stride, left), codegen
+
+
+@intrinsic
+def store_past_caches(typingctx, tile, address):
+    """Write a tile of one row to memory, past the caches; the address is that of a whole vector.
+
+    Caches would read what is about to be overwritten. Other threads see it after a `fence`.
+    """
+
+    def codegen(context, builder, signature, args):
+        value, address = args
+        hint = builder.module.add_metadata([I32(1)])
+        for i, target in vectors_in_memory(builder, tile, address, address.type(0)):
+            vector = builder.extract_value(value, i)
+            written = builder.store(vector, pointer_to(builder, vector.type, target))
+            written.align = tile.lanes * tile.itemsize
+            written.set_metadata("nontemporal", hint)
+        return context.get_dummy_value()
+
+    return types.none(tile, address), codegen
 
 
 @intrinsic

@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import from_dtype, types
+from numba import from_dtype
 from numba.core.caching import NullCache
 
 from fastlinear.kernels.blocks import adjacent_product
 from fastlinear.kernels.distant import distant_product
+from fastlinear.kernels.elementwise import kernel_types
 from fastlinear.kernels.jit import compiled
-from fastlinear.kernels.memory import MATRIX
 from fastlinear.kernels.product import product
 from fastlinear.kernels.shared import compile_all
 from fastlinear.kernels.streamed import streamed_product
@@ -101,6 +101,12 @@ class Loop(NamedTuple):
         return max(map(_register_bytes, vectors), default=0)
 
     @property
+    def past_caches(self) -> int:
+        """Those of them that bypass the caches, whole vectors only."""
+        hints = [line for line in self.lines if line.startswith(("vmovnt", "movnt"))]
+        return sum(_register_bytes(line) > 0 for line in hints)
+
+    @property
     def calls(self) -> int:
         """Calls of other functions."""
         return sum(line.startswith("call") for line in self.lines)
@@ -175,8 +181,7 @@ def shared_code(kernel: Any, dtype: str) -> list[Loop]:
 def elementwise_loops(kernel: Any, matrices: int, dtype: str) -> list[Loop]:
     """Return the innermost loops of an element-wise kernel of so many matrices, for a dtype."""
     scalar = from_dtype(np.dtype(dtype))
-    signature = (scalar, types.intp, types.intp, *[MATRIX] * matrices, scalar, scalar)
-    return list(innermost_loops(listing(kernel, signature)))
+    return list(innermost_loops(listing(kernel, kernel_types(scalar, matrices))))
 
 
 def innermost_loops(text: str) -> Iterator[Loop]:
