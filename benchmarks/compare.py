@@ -2,7 +2,8 @@
 
 Contestants take turns, so that all meet the same machine; a number is the median over the rounds,
 and a ratio the median of the ratios within a round: above 1 the tiled kernels are faster. ``F``
-marks the memory order of a layer's own weights. The FMA peak is measured in the same run::
+marks the memory order of a layer's own weights. The FMA peak takes its turns too, and the share of
+it is the median within a round as well: the clock of a shared machine changes meanwhile::
 
     python benchmarks/compare.py --threads 1 --dtype float32 --what Y,dW,dX
     python benchmarks/compare.py --shape 64,784,128 --random 10 --seed 1 --json results.json
@@ -19,6 +20,7 @@ from statistics import geometric_mean
 from typing import Any
 
 OURS = ("tiled", "tiled F")
+PEAK = "FMA peak"
 
 
 def shape(text: str) -> tuple[int, int, int]:
@@ -59,7 +61,7 @@ def main() -> None:
         start_anew(variables)
     from cases import TABLE, cases, random_shapes
 
-    from fastlinear.profile.peak import fma_peak
+    from fastlinear.profile.peak import fma_peak, fma_run
     from fastlinear.profile.peers import PEERS
 
     for option, given, known in (("what", options.what, TABLE), ("peers", options.peers, PEERS)):
@@ -67,11 +69,11 @@ def main() -> None:
         if unknown:
             sys.exit(f"--{option}: expected some of {', '.join(known)}; got {', '.join(unknown)}")
     contestants = entrants(options.peers, options.threads)
-    peak = fma_peak(options.dtype, options.threads)
     print(
         f"{options.dtype}, {options.threads} thread{'s'[: options.threads > 1]}; "
-        f"FMA peak {peak / 1e9:.1f} GFLOP/s"
+        f"FMA peak {fma_peak(options.dtype, options.threads) / 1e9:.1f} GFLOP/s"
     )
+    roof = fma_run(options.dtype, options.threads)
     rows: list[dict[str, Any]] = []
     for what in options.what:
         shapes = options.shape
@@ -84,8 +86,7 @@ def main() -> None:
                 print_means(rows[first:])
                 first, heading = len(rows), (case.quantity, case.activation)
                 print(f"\n{case.quantity} {case.activation or ''}")
-            rows.append(measure(case, contestants, options))
-            rows[-1]["peak"] = peak
+            rows.append(measure(case, contestants, roof, options))
             print_row(rows[-1])
         print_means(rows[first:])
     if options.json:
@@ -103,8 +104,10 @@ def entrants(peers: list[str], threads: int) -> list[Any]:
     return ours + [other for other in others if other is not None]
 
 
-def measure(case: Any, contestants: list[Any], options: argparse.Namespace) -> dict[str, Any]:
-    """Time all that take part in a case."""
+def measure(
+    case: Any, contestants: list[Any], roof: tuple[Any, int], options: argparse.Namespace
+) -> dict[str, Any]:
+    """Time all that take part in a case, and the FMA peak: a call and its operations."""
     from fastlinear.profile.cases import Data
     from fastlinear.profile.timing import interleaved, warm_up
 
@@ -112,7 +115,9 @@ def measure(case: Any, contestants: list[Any], options: argparse.Namespace) -> d
     runs = {c.name: run for c in contestants if (run := c.prepare(case, data)) is not None}
     calls = {name: run.call for name, run in runs.items()}
     warm = warm_up(options.threads)
-    timings = interleaved(calls, options.rounds, options.seconds, warm)
+    at_peak, operations = roof
+    timings = interleaved({**calls, PEAK: at_peak}, options.rounds, options.seconds, warm)
+    peak = timings.pop(PEAK)
     return {
         **case._asdict(),
         "label": case.label,
@@ -127,6 +132,10 @@ def measure(case: Any, contestants: list[Any], options: argparse.Namespace) -> d
             for ours in OURS
             if ours in timings
         },
+        "peak": operations / peak.median,
+        "share_of_peak": {
+            name: case.flops / operations * timing.speedup(peak) for name, timing in timings.items()
+        },
     }
 
 
@@ -136,7 +145,7 @@ def print_row(row: dict[str, Any]) -> None:
         seconds = row["seconds"][ours]
         if row["flops"]:
             rate = f"{row['flops'] / seconds / 1e9:7.1f} GF/s"
-            rate += f" {row['flops'] / seconds / row['peak']:6.1%}"
+            rate += f" {row['share_of_peak'][ours]:6.1%}"
         else:
             rate = f"{row['bytes'] / seconds / 1e9:7.1f} GB/s       "
         against = "  ".join(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -50,13 +51,19 @@ def on_threads(numbers, steps):  # type: ignore[no-untyped-def]
         chains(numbers[t], steps)
 
 
-def fma_peak(dtype: Any, threads: int, tries: int = 20) -> float:
-    """Return the floating-point operations per second of ``threads`` threads that only do fma.
+def fma_run(dtype: Any, threads: int) -> tuple[Callable[[], None], int]:
+    """Return a call in which ``threads`` threads do nothing but fma, and its operations.
 
-    The best of several tries, each some tenths of a millisecond for each thread.
+    It takes some tenths of a millisecond.
     """
     lanes = VECTOR_BYTES // np.dtype(dtype).itemsize
     numbers: NDArray[Any] = np.linspace(1, 2, threads * CHAINS * lanes, dtype=dtype)
     numbers = numbers.reshape(threads, -1)
     on_threads(numbers, 1)
-    return 2 * numbers.size * STEPS / fastest(partial(on_threads, numbers, STEPS), tries)
+    return partial(on_threads, numbers, STEPS), 2 * numbers.size * STEPS
+
+
+def fma_peak(dtype: Any, threads: int, tries: int = 20) -> float:
+    """Return the floating-point operations per second of such a call: the best of several tries."""
+    run, operations = fma_run(dtype, threads)
+    return operations / fastest(run, tries)
