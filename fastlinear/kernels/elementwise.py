@@ -83,30 +83,47 @@ def fillers(fill: Any) -> tuple[Any, Any]:
 
 @compiled(internal=True, inline=True)
 def through(fill, fill_several, one, rows, columns, operands, result, apart, p, q, far):
-    """Go through rows: several vectors at a time, or one, and a last run that overlaps the others.
+    """Go through rows: all at once, or each long one from where its vectors lie whole in lines.
 
-    Otherwise up to a vector less one of elements would be computed one by one. Long rows have a
-    first run too, after which no vector of the result straddles two cache lines; if ``far``, those
-    vectors go to memory past the caches. What is not ``apart``, but in place, goes through in one
-    run: what overlaps would be computed from results.
+    Those then go to memory past the caches, if ``far``. What is not ``apart``, but in place, is
+    taken as it lies: what overlaps would be computed from results.
     """
     item = itemsize(one)
     lanes = VECTOR_BYTES // item
     unit = INTERLEAVED * lanes if columns >= INTERLEAVED * lanes else lanes
-    whole, long = apart and columns > unit, apart and columns * item >= LONG_BYTES
-    for r in range(rows):
-        y = moved(result, r, 0).data
-        lead = -y % VECTOR_BYTES // item if long else 0
-        main = (columns - lead) // unit * unit if whole else columns
-        for part in range(0 if lead > 0 else 1, 3 if lead + main < columns else 2):
-            start, length = (0, lead, columns - unit)[part], main if part == 1 else unit
-            piece = row_of(one, moved(result, r, start), 0, length)
-            if part == 1 and far and long and y % item == 0:
-                past_caches(fill_several, one, operands, r, start, length, y, p, q)
-            elif unit > lanes:
-                fill_several(one, operands, r, start, length, piece, p, q)
+    long = apart and columns * item >= LONG_BYTES
+    for piece in range(2 * rows if long else 1):
+        r, count, start, length = piece // 2, rows, 0, columns
+        if long:
+            y = moved(result, r, 0).data
+            lead = -y % VECTOR_BYTES // item
+            if piece % 2 == 0:
+                count, length = 1, unit if lead > 0 else 0
             else:
-                fill(one, operands, r, start, length, piece, p, q)
+                count, start, length = 1, lead, columns - lead
+                if far and y % item == 0:
+                    main = length - length % unit
+                    past_caches(fill_several, one, operands, r, lead, main, y, p, q)
+                    start, length = columns - unit, unit
+        runs(fill, fill_several, one, r, count, start, length, unit, operands, result, apart, p, q)
+
+
+@compiled(internal=True, inline=True)
+def runs(fill, fill_several, one, r, count, start, length, unit, operands, result, apart, p, q):
+    """Go through some rows: whole units of vectors, and a last one that overlaps the others.
+
+    Otherwise up to a vector less one of elements would be computed one by one.
+    """
+    lanes = VECTOR_BYTES // itemsize(one)
+    rest = length % unit if apart and length > unit else 0
+    for i in range(r, r + count):
+        for last in range(2 if rest > 0 else 1):
+            j, n = (start + length - unit, unit) if last else (start, length - rest)
+            y = row_of(one, moved(result, i, j), 0, n)
+            if unit > lanes:
+                fill_several(one, operands, i, j, n, y, p, q)
+            else:
+                fill(one, operands, i, j, n, y, p, q)
 
 
 @compiled(internal=True, inline=True)
