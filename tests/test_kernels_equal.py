@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from shapes import DTYPES, around, blank, edges, layouts, shapes, uniform
 
 import fastlinear as fl
-from fastlinear.kernels import formulation, loops, sizes, tiled
+from fastlinear.kernels import formulation, loops, passes, sizes, tiled
 from fastlinear.kernels.alignment import aligned_copy
+from fastlinear.kernels.jit import compiled
+from fastlinear.kernels.memory import address_of
 
 TILED, LOOPS = formulation("tiled"), formulation("loops")
 ACTIVATIONS = {
@@ -34,6 +36,29 @@ def step(f, X, W, b, dA, act):
     return {"A": A, "dX": dX, "dW": dW, "db": db}
 
 
+@compiled(any_layout=True)
+def gradients_of_shares(held, dA, V, X, dX, threads):
+    """Compute the shares of a backward pass one after another, dZ formed where it is read."""
+    one = dA.dtype.type(1)
+    for t in range(threads):
+        layer = passes.load_layer(one, address_of(held))
+        passes.gradients_share(one, dA, V, 0, X, dX, layer, t, threads)
+
+
+def step_formed_where_read(X, W, b, dA, act, threads):
+    """Return what `step` of the tiled formulation does where dZ is too large to be formed once."""
+    results = step(TILED, X, W, b, dA, act)
+    V = results["A"]
+    if not act.from_output:
+        V = blank(*dA.shape, dtype=dA.dtype)
+        TILED.forward(X, W, b, act, V, results["A"])
+    for name in ("dX", "dW", "db"):
+        results[name][...] = np.nan
+    backward = TILED.hold_backward(W, results["dW"], results["db"], act)
+    gradients_of_shares(*backward.args, dA, V, X, results["dX"], threads)
+    return results
+
+
 def assert_same_bits(computed, expected):
     for name, value in expected.items():
         same = computed[name] == value
@@ -44,6 +69,15 @@ def assert_same_bits(computed, expected):
 def problem(S, M, N, dtype, seed=0):
     rng = np.random.default_rng(seed)
     return [uniform(rng, *s, dtype=dtype) for s in ((S, M), (N, M), (N,), (S, N))]
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request):
+    """Take one thread, which has all of the weights, and two, each of which has a part of them."""
+    before = fl.get_num_threads()
+    fl.set_num_threads(min(request.param, before))
+    yield
+    fl.set_num_threads(before)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -115,7 +149,19 @@ def test_thread_invariance(dtype, shape):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_gradients_formed_once_and_where_they_are_read(dtype):
+@pytest.mark.parametrize("name", ["relu", "gelu"])
+def test_every_shape_where_gradients_are_formed_where_they_are_read(dtype, name):
+    for S, M, N in shapes(dtype):
+        X, W, b, dA = problem(S, M, N, dtype)
+        expected = step(LOOPS, X, W, b, dA, ACTIVATIONS[name])
+        for shares in (1, 2, 3):
+            computed = step_formed_where_read(X, W, b, dA, ACTIVATIONS[name], shares)
+            assert_same_bits(computed, expected)
+            W = np.asarray(W, order="C" if W.flags.f_contiguous else "F")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_gradients_formed_once_and_where_they_are_read(dtype, threads):
     """The gradient dZ: on the stack, on the heap, and too large to be formed beforehand."""
     columns, item = 67, np.dtype(dtype).itemsize
     for limit in (sizes.STACK_BYTES, sizes.FORMED_BYTES):
@@ -126,15 +172,6 @@ def test_gradients_formed_once_and_where_they_are_read(dtype):
 
 
 FAR = [(rows, 1051, 3001) for rows in (sizes.FAR_ROWS, sizes.FAR_ROWS + 1)]
-
-
-@pytest.fixture(params=[1, 2])
-def threads(request):
-    """Take one thread, which has all of the weights, and two, each of which has a part of them."""
-    before = fl.get_num_threads()
-    fl.set_num_threads(min(request.param, before))
-    yield
-    fl.set_num_threads(before)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -216,7 +216,7 @@ class Tiled(Formulation):
         dW: Array | None,
         db: Array | None,
     ) -> None:
-        """dZ = dA o h'(Z), formed once or where it is read, then dW, db and dX in one launch."""
+        """dZ = dA o h'(Z), formed once or where it is read, then dW, db and dX."""
         run = self.hold_backward(W, dW, db, act)
         if not run(dA, V, X, dX):
             run(elementwise.rows(dA), V, X, dX)

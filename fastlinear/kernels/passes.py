@@ -1,4 +1,4 @@
-"""The forward and the backward pass of a layer: its activation fused in, one parallel launch each.
+"""The forward and the backward pass of a layer: its activation fused in, a parallel launch or two.
 
 What stays the same from call to call (parameters, gradients, activation) is brought to one place in
 memory once, by `hold`: unpacking it anew took a third of the forward pass of one small sample.
@@ -23,6 +23,7 @@ from fastlinear.kernels.memory import (
     address_of,
     call,
     itemsize,
+    moved,
     transposed,
     view,
 )
@@ -132,12 +133,22 @@ def backward(held, dA, V, X, dX):
         return False
     products = dX.size > 0 or layer.dW.data != 0
     threads = threads_for(layer.N, layer.M if products else 1, X.shape[0])
+    nbytes = dA.size * itemsize(one)
+    if layer.hadamard == 0 or nbytes > FORMED_BYTES:
+        nbytes = 0
+    scratch = borrow_bytes(nbytes, STACK_BYTES)
+    dZ = scratch if nbytes > 0 else 0
     if threads == 1:
-        backward_share(one, dA, V, X, dX, layer, 0, 1)
+        form_share(one, dA, V, dZ, layer, 0, 1)
+        gradients_share(one, dA, V, dZ, X, dX, layer, 0, 1)
     else:
+        if dZ != 0:
+            for t in prange(threads):
+                form_share(one, dA, V, dZ, load_layer(one, address_of(held)), t, threads)
         for t in prange(threads):
             layer_t = load_layer(one, address_of(held))
-            backward_share(one, dA, V, X, dX, layer_t, t, threads)
+            gradients_share(one, dA, V, dZ, X, dX, layer_t, t, threads)
+    return_bytes(scratch, nbytes, STACK_BYTES)
     return True
 
 
@@ -161,35 +172,33 @@ def fit(dA, V, X, dX, layer):
 
 
 @compiled(internal=True)
-def backward_share(one, dA, V, X, dX, layer, t, threads):
-    """Compute share t of each gradient; a dZ of up to FORMED_BYTES is formed beforehand."""
-    dY, h = view(dA), layer.hadamard
-    nbytes = dA.size * itemsize(one)
-    if h == 0 or threads > 1 or nbytes > FORMED_BYTES:
-        nbytes = 0
-    scratch = borrow_bytes(nbytes, STACK_BYTES)
-    if nbytes > 0:
-        dZ = Matrix(scratch, layer.N * itemsize(one), itemsize(one))
-        call(h, (one, *dA.shape, dY, view(V), dZ, layer.p, layer.q, False))
-        dY, h = dZ, 0
-    gradients(one, dY, view(V), h, X, dX, layer, t, threads)
-    return_bytes(scratch, nbytes, STACK_BYTES)
+def form_share(one, dA, V, dZ, layer, t, threads):
+    """Form share t of the rows of dZ = dA o h'(V), without gaps from address dZ on, if not 0."""
+    if dZ != 0:
+        (S, N), item = dA.shape, itemsize(one)
+        s = t * S // threads
+        rows = (t + 1) * S // threads - s
+        formed = moved(Matrix(dZ, N * item, item), s, 0)
+        operands = moved(view(dA), s, 0), moved(view(V), s, 0), formed
+        call(layer.hadamard, (one, rows, N, *operands, layer.p, layer.q, False))
 
 
 @compiled(internal=True)
-def gradients(one, dY, V, h, X, dX, layer, t, threads):
-    """Compute share t of each gradient; dZ is formed where it is read, by the kernel h if not 0."""
-    N, M, W, _, dW, db, _, _, _, p, q = layer
-    S = X.shape[0]
+def gradients_share(one, dA, V, dZ, X, dX, layer, t, threads):
+    """Compute share t of each gradient from the dZ at that address, or, if 0, formed where read."""
+    (S, M), N, item = X.shape, layer.N, itemsize(one)
+    dY, h, dW, db, p, q = view(dA), layer.hadamard, layer.dW, layer.db, layer.p, layer.q
+    if dZ != 0:
+        dY, h = Matrix(dZ, N * item, item), 0
     if dW.data != 0:
-        fused = forming(h, FORM_A, transposed(V), p, q)
+        fused = forming(h, FORM_A, transposed(view(V)), p, q)
         run_share(one, weight_sum(S, N, M, dY, view(X), dW, fused), t, threads)
     if db.data != 0:
-        fused = forming(h, FORM_B, V, p, q)
+        fused = forming(h, FORM_B, view(V), p, q)
         run_share(one, bias_sum(one, S, N, dY, db, fused), t, threads)
     if dX.size > 0:
-        fused = forming(h, FORM_A, V, p, q)
-        run_share(one, input_sum(S, N, M, dY, W, view(dX), fused), t, threads)
+        fused = forming(h, FORM_A, view(V), p, q)
+        run_share(one, input_sum(S, N, M, dY, layer.W, view(dX), fused), t, threads)
 
 
 @compiled(internal=True)

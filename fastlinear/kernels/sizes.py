@@ -136,9 +136,10 @@ STACK_BYTES = 64 * 1024
 """Other scratch up to this size is taken from the stack too: allocating takes 0.04 us, four times
 in a training step."""
 
-FORMED_BYTES = 2**20
-"""dZ up to this size is formed once for dW, db and dX where one thread computes them; otherwise
-each time it is read. Of a training step, once saves 10 % at (8, 64, 64), 5 at (512, 512, 512)."""
+FORMED_BYTES = 16 * 2**20
+"""dZ up to this size is formed once for dW, db and dX, by all threads; a larger one each time it is
+read, so that scratch has a limit. Of a training step, once saves 10 % at (8, 64, 64), 18 at (1024,
+256, 1024), and with two threads half."""
 
 
 def _vector_registers() -> tuple[int, int]:

@@ -5,7 +5,7 @@ Each function names its product; `fastlinear.kernels.product` holds the loops an
 
 ``linear_*`` may be called from nopython code, also inside a ``prange``. Like all kernels they trust
 their inputs and overwrite their outputs, any strides allowed. What layers call, with the activation
-fused in and one parallel launch for a pass, is in `fastlinear.kernels.passes`.
+fused in and a parallel launch or two for a pass, is in `fastlinear.kernels.passes`.
 
 >>> import numba, numpy as np
 >>> from fastlinear.kernels import tiled
