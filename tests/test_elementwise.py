@@ -52,7 +52,6 @@ def test_every_length_wherever_it_lies(dtype, gap):
                 assert np.isnan(memory).sum() == memory.size - computed.size  # nothing beside it
 
 
-@pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("gap", [0, 3])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_results_beyond_the_caches(dtype, gap, threads):
@@ -60,23 +59,18 @@ def test_results_beyond_the_caches(dtype, gap, threads):
     scalar, relu = np.dtype(dtype).type, fl.ReLU()
     forward, backward = map_of(relu, np.dtype(dtype)), hadamard_of(relu, np.dtype(dtype))
     least = sizes.LONG_BYTES // scalar().itemsize
-    before = fl.get_num_threads()
-    fl.set_num_threads(threads)
-    try:
-        for columns in (least - 1, least, least + 1, least + 37):
-            rows = sizes.FAR_BYTES // (columns * scalar().itemsize) + 1
-            X, dY = (matrix(rows, columns, gap, k, dtype, rng)[0] for k in (1, 2))
-            Y, dX = np.empty(X.shape, dtype), np.empty(X.shape, dtype)
-            loops.activation_forward(relu.pair.h, X, scalar(0), scalar(0), Y)
-            loops.activation_backward(relu.pair.h_prime_output, dY, Y, scalar(0), scalar(0), dX)
-            for start in (0, 3):
-                for run, inputs, expected in ((forward, (X,), Y), (backward, (dY, Y), dX)):
-                    computed, memory = matrix(rows, columns, gap, start, dtype)
-                    assert run(*inputs, computed)
-                    assert (computed == expected).all()
-                    assert np.isnan(memory).sum() == memory.size - computed.size
-    finally:
-        fl.set_num_threads(before)
+    for columns in (least - 1, least, least + 1, least + 37):
+        rows = sizes.FAR_BYTES // (columns * scalar().itemsize) + 1
+        X, dY = (matrix(rows, columns, gap, k, dtype, rng)[0] for k in (1, 2))
+        Y, dX = np.empty(X.shape, dtype), np.empty(X.shape, dtype)
+        loops.activation_forward(relu.pair.h, X, scalar(0), scalar(0), Y)
+        loops.activation_backward(relu.pair.h_prime_output, dY, Y, scalar(0), scalar(0), dX)
+        for start in (0, 3):
+            for run, inputs, expected in ((forward, (X,), Y), (backward, (dY, Y), dX)):
+                computed, memory = matrix(rows, columns, gap, start, dtype)
+                assert run(*inputs, computed)
+                assert (computed == expected).all()
+                assert np.isnan(memory).sum() == memory.size - computed.size
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

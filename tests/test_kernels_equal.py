@@ -71,15 +71,6 @@ def problem(S, M, N, dtype, seed=0):
     return [uniform(rng, *s, dtype=dtype) for s in ((S, M), (N, M), (N,), (S, N))]
 
 
-@pytest.fixture(params=[1, 2])
-def threads(request):
-    """Take one thread, which has all of the weights, and two, each of which has a part of them."""
-    before = fl.get_num_threads()
-    fl.set_num_threads(min(request.param, before))
-    yield
-    fl.set_num_threads(before)
-
-
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_shape(dtype):
     for S, M, N in shapes(dtype):

@@ -139,7 +139,8 @@ def backward(held, dA, V, X, dX):
     scratch = borrow_bytes(nbytes, STACK_BYTES)
     dZ = scratch if nbytes > 0 else 0
     if threads == 1:
-        form_share(one, dA, V, dZ, layer, 0, 1)
+        if dZ != 0:
+            form_share(one, dA, V, dZ, layer, 0, 1)
         gradients_share(one, dA, V, dZ, X, dX, layer, 0, 1)
     else:
         if dZ != 0:
@@ -173,14 +174,13 @@ def fit(dA, V, X, dX, layer):
 
 @compiled(internal=True)
 def form_share(one, dA, V, dZ, layer, t, threads):
-    """Form share t of the rows of dZ = dA o h'(V), without gaps from address dZ on, if not 0."""
-    if dZ != 0:
-        (S, N), item = dA.shape, itemsize(one)
-        s = t * S // threads
-        rows = (t + 1) * S // threads - s
-        formed = moved(Matrix(dZ, N * item, item), s, 0)
-        operands = moved(view(dA), s, 0), moved(view(V), s, 0), formed
-        call(layer.hadamard, (one, rows, N, *operands, layer.p, layer.q, False))
+    """Form share t of the rows of dZ = dA o h'(V), without gaps from address dZ on."""
+    (S, N), item = dA.shape, itemsize(one)
+    s = t * S // threads
+    rows = (t + 1) * S // threads - s
+    formed = moved(Matrix(dZ, N * item, item), s, 0)
+    operands = moved(view(dA), s, 0), moved(view(V), s, 0), formed
+    call(layer.hadamard, (one, rows, N, *operands, layer.p, layer.q, False))
 
 
 @compiled(internal=True)
