@@ -130,7 +130,7 @@ def tanhshrink_prime(x, p, q):
 def softplus(x, p, q):
     """Return log(1 + e^(p x)) / p, or x where p x > q."""
     t = p * x
-    return select(t > q, x, vecmath.softplus(t, fma(p, x, -t)) / p)
+    return select(t > q, x, vecmath.softplus(t, fma(abs(p), abs(x), -abs(t))) / p)
 
 
 @inlined

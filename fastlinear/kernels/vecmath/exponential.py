@@ -46,6 +46,9 @@ TAIL: dict[str, Any] = {
 EXPM1_TAIL = polynomial(**TAIL, chains=(1, 2))
 # In float32 faster, ELU by 5 %, the sigmoid by 7; for what leaves room for its other rounding.
 EXPM1_TAIL_SPLIT = polynomial(**TAIL, chains=(2, 2))
+# (e^-r - 1 + r) / r^2.
+FALLING_TAIL = polynomial(**TAIL, of=-1.0, chains=(1, 2))
+FALLING_TAIL_SPLIT = polynomial(**TAIL, of=-1.0, chains=(2, 2))
 
 # From here on x, also x e^x and x^2 e^x are zero: the smallest subnormals are e^-103.3, e^-744.4.
 VANISHED = constant(float32=-120.0, float64=-800.0)
@@ -85,6 +88,18 @@ def reduced(x, rest, offset, tail):
 
 
 @inlined
+def falling(x, rest, offset, tail):
+    """Return (s, P) of e^-(x + rest), as `reduced` does with -x and -r; ``tail`` is one for -r.
+
+    Where x was bounded, LLVM makes three operations of -min(x, bound): the sigmoid took 11.1 cycles
+    a vector, and takes 9.6.
+    """
+    n, P = rounded_and_scaled(x, -LOG2_E(x), offset, type(x)(1))
+    r = fma(n, LN2_REST(x), fma(n, LN2(x), x)) + rest
+    return fma(r * r, tail(r), -r), P
+
+
+@inlined
 def shrink(y, P):
     """Return y P LOWER, rounded once, for the P of `decay` and y not many powers of ten from 1."""
     return y * P * LOWER(y)
@@ -97,8 +112,8 @@ def decay(x, rest):
     There ``rest`` may be anything: of an infinite product, for one, it is NaN.
     """
     real = type(x)
-    rest = at_most(select(rest > real(-1), rest, real(-1)), real(1))  # -1 for a NaN
-    s, P, _ = reduced(at_least(x, VANISHED(x)), rest, LIFT(x), EXPM1_TAIL)
+    bounded = at_least(x, VANISHED(x))
+    s, P, _ = reduced(bounded, select(bounded == x, rest, real(-0.0)), LIFT(x), EXPM1_TAIL)
     return shrink(real(1) + s, P), s, P
 
 
@@ -143,13 +158,10 @@ def expm1_below(x):
 def lowered(x, rest):
     """Return LOWER (1 + e^-(x + rest)), whose inverse is the logistic function.
 
-    For x from VANISHED on. Lowered, the sum is a normal number for all of them. It is rounded once:
-    what the sum of 1 and the power loses goes to the odds' fraction.
+    For x from VANISHED to -SATURATED. Lowered, the sum is a normal number for all of them. It is
+    rounded once: what the sum of 1 and the power loses goes to the odds' fraction.
     """
-    real = type(x)
-    bounded = at_most(x, -SATURATED(x))
-    rest = select(bounded == x, -rest, real(-0.0))
-    s, P, _ = reduced(-bounded, rest, -LIFT(x), EXPM1_TAIL_SPLIT)
+    s, P = falling(x, rest, -LIFT(x), FALLING_TAIL_SPLIT)
     one = LOWER(x)
     sum_ = P + one
     return sum_ + fma(P, s, one - (sum_ - P))
@@ -157,16 +169,16 @@ def lowered(x, rest):
 
 @inlined
 def logistic(x, rest):
-    """Return 1 / (1 + e^-(x + rest)), where ``rest`` is a rounding error (0.0 for none)."""
+    """Return 1 / (1 + e^-(x + rest)), where ``rest`` is a rounding error (-0.0 for none)."""
     real = type(x)
-    bounded = at_least(x, VANISHED(x))
-    return LOWER(x) / lowered(bounded, select(bounded == x, rest, real(0)))
+    bounded = at_most(at_least(x, VANISHED(x)), -SATURATED(x))
+    return LOWER(x) / lowered(bounded, select(bounded == x, rest, real(-0.0)))
 
 
 @inlined
 def sigmoid(x):
     """Return 1 / (1 + e^-x). Measured: 1.72, 1.50 ULP."""
-    return logistic(x, type(x)(0))
+    return logistic(x, type(x)(-0.0))
 
 
 @inlined

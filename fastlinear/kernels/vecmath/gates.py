@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from fastlinear.kernels.fma import fma
 from fastlinear.kernels.vecmath.exponential import (
+    FALLING_TAIL,
+    LIFT,
     LOWER,
     SATURATED,
     VANISHED,
     at_least,
     at_most,
     decay,
+    falling,
     lowered,
     shrink,
 )
@@ -41,18 +44,19 @@ INVERSE_ROOT_2_PI = 0.3989422804014327
 @inlined
 def gated(x, v, rest):
     """Return x sigmoid(v + rest), for x and v of one sign and not below VANISHED."""
-    return select(v > -SATURATED(v), x, x / lowered(v, rest) * LOWER(x))
+    bound = -SATURATED(v)
+    return select(v > bound, x, x / lowered(at_most(v, bound), rest) * LOWER(x))
 
 
 @inlined
 def gated_prime(x, a, v, rest, v_prime, taken):
-    """Return the derivative of `gated` in x, v' = ``v_prime``; all but x at a = |x|.
+    """Return the derivative of `gated` in x, v' = ``v_prime``; all but x at a = |x|, v bounded.
 
     f'(-a) = sigmoid(-v) (1 - a v' sigmoid(v)) = e (1 - a v' + e) / (1 + e)^2 with e = e^-v, and
     f'(a) = 1 - f'(-a). ``taken`` is what rounding v' took from -a v' (-0.0, which costs nothing,
     for an exact v').
     """
-    _, s, P = decay(-v, -rest)
+    s, P = falling(v, rest, LIFT(x), FALLING_TAIL)
     one, unit = type(x)(1), P * LOWER(x)
     e = fma(s, unit, unit)  # beside 1 only, where subnormal numbers do not count
     y = fma(-a, v_prime, (one + e) + taken)
@@ -64,14 +68,14 @@ def gated_prime(x, a, v, rest, v_prime, taken):
 def silu(x):
     """Return x sigmoid(x). Measured: 1.74, 1.45 ULP."""
     x = at_least(x, VANISHED(x))
-    return gated(x, x, type(x)(0))
+    return gated(x, x, type(x)(-0.0))
 
 
 @inlined
 def silu_prime(x):
     """Return the derivative of `silu`. Measured: 3.61, 2.60 ULP, of 1/2 around its zero."""
     a = at_most(abs(x), -VANISHED(x))
-    return gated_prime(x, a, a, type(x)(0), type(x)(1), type(x)(-0.0))
+    return gated_prime(x, a, a, type(x)(-0.0), type(x)(1), type(x)(-0.0))
 
 
 @inlined
@@ -102,7 +106,7 @@ def gelu_tanh_prime(x):
     square, slope, first = a * a, real(3) * C_1(x), real(C_0)
     v_prime = fma(slope, square, first)
     v_prime_rest = fma(slope, square, first - v_prime) + fma(slope, fma(a, a, -square), C_0_REST(x))
-    return gated_prime(x, a, v, rest, v_prime, -a * v_prime_rest)
+    return gated_prime(x, a, at_most(v, -VANISHED(x)), rest, v_prime, -a * v_prime_rest)
 
 
 @inlined

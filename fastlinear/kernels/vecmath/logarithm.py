@@ -97,12 +97,12 @@ def log1p(x):
 
 @inlined
 def softplus(x, rest):
-    """Return log(1 + e^(x + rest)), where ``rest`` is a rounding error (-0.0 for none).
+    """Return log(1 + e^x), where ``rest`` is what rounding took from |x| (0.0 for nothing).
 
     Measured: 1.82, 1.80 ULP.
     """
     real = type(x)
-    e, _, _ = decay(-abs(x), select(x < real(0), rest, -rest))
+    e, _, _ = decay(-abs(x), -rest)
     above = e > real(ROOT_2 - 1)
     g = select(above, fma(real(0.5), e, real(-0.5)), e)
     return at_least(x, real(0)) + log_reduced(g, select(above, real(1), real(0)))
@@ -111,4 +111,4 @@ def softplus(x, rest):
 @inlined
 def log_sigmoid(x):
     """Return log(sigmoid(x)) = -log(1 + e^-x). Measured: 1.82, 1.82 ULP."""
-    return -softplus(-x, type(x)(-0.0))
+    return -softplus(-x, type(x)(0))
