@@ -175,6 +175,13 @@ def fits() -> list[Fit]:
             degrees(8, 19),
         ),
         Fit(
+            "TAIL_TO_1_LOW, then TAIL_TO_1_HIGH: (log(1 + g) - g) / g^2, relative to log(1 + g)",
+            log1p_tail,
+            lambda g: abs(g / (1 + g * log1p_tail(g))),
+            (mpf(2) ** -30, mpf(1)),
+            degrees(9, 20),
+        ),
+        Fit(
             "ERF_REST: erf(x) / x - 1 in x^2, error relative to erf(x) / x",
             erf_rest,
             lambda u: 1 / (1 + erf_rest(u)),

@@ -63,7 +63,7 @@ def polynomial(
     The coefficients of each dtype may be dealt out to so many ``chains`` (1, 2 or 4), which do not
     wait for each other: to two the even and the odd degrees, in x^2. A long chain of fmas takes
     longer than all the work on the vectors under way at once. Cycles a vector: in float64 tanh 21
-    in one chain, 17 in four, softplus 54 and 42; in float32 softplus 32 and 28, GELU 19 and 16.5.
+    in one chain, 17 in four; in float32 GELU 19 in one, 16.5 in two.
     """
 
     def stretched(coefficients):

@@ -1,6 +1,7 @@
 """log and log1p, and the softplus function between exp and log1p.
 
-Both reduce to n ln 2 + log(1 + g) with sqrt(1/2) <= 1 + g < sqrt(2) and share one polynomial.
+log and log1p reduce to n ln 2 + log(1 + g) with sqrt(1/2) <= 1 + g < sqrt(2) and share one
+polynomial. Softplus needs log(1 + e) for 0 <= e <= 1 only, and has one that reaches so far.
 """
 
 from __future__ import annotations
@@ -54,6 +55,52 @@ LOG1P_TAIL = polynomial(
         0.02617371006457379,
     ),
 )
+# The same on [0, 1]: 2^-30.2 and 2^-59.2. In two parts, tail(g) = LOW(g) + g^4 HIGH(g): the even
+# degrees, all of one sign there, would cancel against the odd ones, 3.4 ULP in softplus.
+TAIL_TO_1_LOW = polynomial(
+    float32=(
+        -0.49999988,
+        0.3333269,
+        -0.2498858,
+        0.19897935,
+    ),
+    float64=(
+        -0.49999999999999906,
+        0.3333333333331395,
+        -0.2499999999863208,
+        0.19999999950442,
+    ),
+)
+TAIL_TO_1_HIGH = polynomial(
+    chains=(1, 4),
+    float32=(
+        -0.16129342,
+        0.12467135,
+        -0.08307422,
+        0.041981474,
+        -0.013631526,
+        0.0020729557,
+    ),
+    float64=(
+        -0.16666665578831116,
+        0.14285698377563208,
+        -0.12499835235788595,
+        0.11109850173046225,
+        -0.09992647035433971,
+        0.09057474367957993,
+        -0.08212642037881028,
+        0.07341417537629306,
+        -0.06310944046010966,
+        0.05039072031005768,
+        -0.035877402036611286,
+        0.02180844857272005,
+        -0.01080807621570669,
+        0.0041399080299550734,
+        -0.001139668658674892,
+        0.00019945179566878518,
+        -1.6599311213626502e-05,
+    ),
+)
 
 INFINITY = float("inf")
 NAN = float("nan")
@@ -99,16 +146,16 @@ def log1p(x):
 def softplus(x, rest):
     """Return log(1 + e^x), where ``rest`` is what rounding took from |x| (0.0 for nothing).
 
-    Measured: 1.82, 1.80 ULP.
+    Measured: 2.05, 2.28 ULP.
     """
     real = type(x)
     e, _, _ = decay(-abs(x), -rest)
-    above = e > real(ROOT_2 - 1)
-    g = select(above, fma(real(0.5), e, real(-0.5)), e)
-    return at_least(x, real(0)) + log_reduced(g, select(above, real(1), real(0)))
+    square = e * e
+    tail = fma(square * square, TAIL_TO_1_HIGH(e), TAIL_TO_1_LOW(e))
+    return at_least(x, real(0)) + fma(square, tail, e)
 
 
 @inlined
 def log_sigmoid(x):
-    """Return log(sigmoid(x)) = -log(1 + e^-x). Measured: 1.82, 1.82 ULP."""
+    """Return log(sigmoid(x)) = -log(1 + e^-x). Measured: 2.05, 2.14 ULP."""
     return -softplus(-x, type(x)(0))
