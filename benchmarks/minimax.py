@@ -107,6 +107,13 @@ def log1p_tail(g: mpf) -> mpf:
     return (mpmath.log1p(g) - g) / g**2 if abs(g) > mpf("1e-9") else -mpf(1) / 2 + g / 3
 
 
+def log1p_rest(e: mpf) -> mpf:
+    """(log(1 + e) - e + e^2/2) / e^3; a series near 0, where its terms cancel."""
+    if e > mpf("1e-3"):
+        return (mpmath.log1p(e) - e + e**2 / 2) / e**3
+    return mpmath.fsum((-e) ** k / (k + 3) for k in range(16))
+
+
 def erf_rest(u: mpf) -> mpf:
     """erf(x) / x - 1 with u = x^2."""
     x = mpmath.sqrt(u)
@@ -175,11 +182,11 @@ def fits() -> list[Fit]:
             degrees(8, 19),
         ),
         Fit(
-            "TAIL_TO_1_LOW, then TAIL_TO_1_HIGH: (log(1 + g) - g) / g^2, relative to log(1 + g)",
-            log1p_tail,
-            lambda g: abs(g / (1 + g * log1p_tail(g))),
+            "LOG1P_REST: (log(1 + e) - e + e^2/2) / e^3, error relative to log(1 + e)",
+            log1p_rest,
+            lambda e: e**3 / mpmath.log1p(e),
             (mpf(2) ** -30, mpf(1)),
-            degrees(9, 20),
+            degrees(8, 19),
         ),
         Fit(
             "ERF_REST: erf(x) / x - 1 in x^2, error relative to erf(x) / x",

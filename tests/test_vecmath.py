@@ -26,6 +26,7 @@ INF, NAN = math.inf, math.nan
 
 # The largest error over all float32 (benchmarks/ulp.py), rounded up: the contract.
 BOUNDS = {"exp": 1.0, "expm1": 2.0, "log": 1.5, "log1p": 2.0, "erf": 1.5}
+BOUNDS |= {"sigmoid": 2.0, "tanh": 2.0, "silu": 2.0, "log_sigmoid": 2.0}
 CASES = {case.name: case for case in ulp.cases() if case.name in BOUNDS}
 
 # f(0), f(-0), f(inf), f(-inf), and (x, f(x)) where a formula must not be trusted; exact, so
