@@ -139,7 +139,7 @@ def log1p(x):
 def softplus(x, rest):
     """Return log(1 + e^x), where ``rest`` is what rounding took from |x| (0.0 for nothing).
 
-    Measured: 1.92, 1.62 ULP.
+    Measured: 1.99, 1.62 ULP.
     """
     real = type(x)
     e, _, _ = decay(-abs(x), -rest)
@@ -150,5 +150,5 @@ def softplus(x, rest):
 
 @inlined
 def log_sigmoid(x):
-    """Return log(sigmoid(x)) = -log(1 + e^-x). Measured: 1.92, 1.60 ULP."""
+    """Return log(sigmoid(x)) = -log(1 + e^-x). Measured: 1.99, 1.60 ULP."""
     return -softplus(-x, type(x)(0))
