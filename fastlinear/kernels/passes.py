@@ -14,7 +14,7 @@ import numpy as np
 from numba import from_dtype, prange, types
 from numba.extending import intrinsic
 
-from fastlinear.kernels.elementwise import columns_adjacent
+from fastlinear.kernels.elementwise import columns_adjacent, share
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.lent import Lent
 from fastlinear.kernels.memory import (
@@ -174,13 +174,12 @@ def fit(dA, V, X, dX, layer):
 
 @compiled(internal=True)
 def form_share(one, dA, V, dZ, layer, t, threads):
-    """Form share t of the rows of dZ = dA o h'(V), without gaps from address dZ on."""
+    """Form share t of dZ = dA o h'(V), without gaps from address dZ on."""
     (S, N), item = dA.shape, itemsize(one)
-    s = t * S // threads
-    rows = (t + 1) * S // threads - s
-    formed = moved(Matrix(dZ, N * item, item), s, 0)
-    operands = moved(view(dA), s, 0), moved(view(V), s, 0), formed
-    call(layer.hadamard, (one, rows, N, *operands, layer.p, layer.q, False))
+    i, j, rows, columns = share(t, threads, S, N)
+    formed = moved(Matrix(dZ, N * item, item), i, j)
+    operands = moved(view(dA), i, j), moved(view(V), i, j), formed
+    call(layer.hadamard, (one, rows, columns, *operands, layer.p, layer.q, False))
 
 
 @compiled(internal=True)

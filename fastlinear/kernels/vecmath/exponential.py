@@ -44,9 +44,9 @@ TAIL: dict[str, Any] = {
     ),
 }
 EXPM1_TAIL = polynomial(**TAIL, chains=(1, 2))
-# In float32 faster, ELU by 5 %, the sigmoid by 7; for what leaves room for its other rounding.
+# In float32 faster, ELU by 5 %; for what leaves room for its other rounding.
 EXPM1_TAIL_SPLIT = polynomial(**TAIL, chains=(2, 2))
-# (e^-r - 1 + r) / r^2.
+# (e^-r - 1 + r) / r^2, for `falling`; split, the sigmoid takes 7 % less.
 FALLING_TAIL = polynomial(**TAIL, of=-1.0, chains=(1, 2))
 FALLING_TAIL_SPLIT = polynomial(**TAIL, of=-1.0, chains=(2, 2))
 
@@ -73,6 +73,12 @@ def at_least(x, bound):
 def at_most(x, bound):
     """Return min(x, bound); NaN where x is."""
     return select(x > bound, bound, x)
+
+
+@inlined
+def rest_of(x, bounded, rest):
+    """Return ``rest`` where x is what it was bounded to; elsewhere, as for a NaN, nothing: -0.0."""
+    return select(bounded == x, rest, type(x)(-0.0))
 
 
 @inlined
@@ -111,10 +117,9 @@ def decay(x, rest):
 
     There ``rest`` may be anything: of an infinite product, for one, it is NaN.
     """
-    real = type(x)
     bounded = at_least(x, VANISHED(x))
-    s, P, _ = reduced(bounded, select(bounded == x, rest, real(-0.0)), LIFT(x), EXPM1_TAIL)
-    return shrink(real(1) + s, P), s, P
+    s, P, _ = reduced(bounded, rest_of(x, bounded, rest), LIFT(x), EXPM1_TAIL)
+    return shrink(type(x)(1) + s, P), s, P
 
 
 @inlined
@@ -122,7 +127,7 @@ def exponential(x, rest):
     """Return e^(x + rest), where ``rest`` is a rounding error (-0.0 for none)."""
     real = type(x)
     bounded = at_most(at_least(x, VANISHED(x)), OVERFLOWN(x))
-    s, _, n = reduced(bounded, select(bounded == x, rest, real(-0.0)), real(0), EXPM1_TAIL)
+    s, _, n = reduced(bounded, rest_of(x, bounded, rest), real(0), EXPM1_TAIL)
     # 2^n itself may lie outside the normal range, its two halves never.
     half = nearest(n * real(0.5))
     return (real(1) + s) * power_of_two(half) * power_of_two(n - half)
@@ -170,9 +175,8 @@ def lowered(x, rest):
 @inlined
 def logistic(x, rest):
     """Return 1 / (1 + e^-(x + rest)), where ``rest`` is a rounding error (-0.0 for none)."""
-    real = type(x)
     bounded = at_most(at_least(x, VANISHED(x)), -SATURATED(x))
-    return LOWER(x) / lowered(bounded, select(bounded == x, rest, real(-0.0)))
+    return LOWER(x) / lowered(bounded, rest_of(x, bounded, rest))
 
 
 @inlined
