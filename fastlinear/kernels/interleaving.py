@@ -14,12 +14,12 @@ from typing import Any
 
 from llvmlite import ir as llvm
 from numba.core import ir
-from numba.core.lowering import Lower
 
 from fastlinear.kernels.sizes import INTERLEAVED
+from fastlinear.kernels.vector_width import WideLower
 
 
-class InterleavingLower(Lower):
+class InterleavingLower(WideLower):
     """Lowering that asks for `INTERLEAVED` vectors at once in each loop."""
 
     def lower_inst(self, inst: Any) -> None:
