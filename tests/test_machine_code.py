@@ -49,9 +49,18 @@ def test_every_loop_multiplies_and_adds_whole_vectors(loops):
     assert {width for loop in loops for width in loop.fma} == WIDTHS
 
 
+UNROLLED_TURNS = 2 * sizes.TURN_VECTORS * sizes.VECTOR_BYTES // 4 if not sizes.IN_TURNS else 0
+"""Multiply-adds of two tiles in turns, a cache line of float32 terms each, where they are unrolled.
+
+LLVM reads far ahead in so long a loop, and lays some vectors down meanwhile. As a loop over groups
+of terms it lays down none, and takes 1.3 times as long; see `distant`.
+"""
+
+
 def test_no_loop_moves_a_vector_to_or_from_the_stack_or_writes_memory(loops):
     for loop in loops:
-        assert not loop.spills, loop.lines
+        most = loop.fma.total() // 4 if loop.fma.total() == UNROLLED_TURNS else 0
+        assert len(loop.spills) <= most, loop.lines
         assert not loop.stores, loop.lines
         assert not loop.calls, loop.lines
 

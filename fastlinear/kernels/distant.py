@@ -9,11 +9,17 @@ and two of them over 8 rows of memory took 88 us: they go abreast. Four were no 
 (1, 2048, 300), for 57. Nor were four tiles of 8 rows, each a quarter of a block behind the one
 before, so that no two crowd a set: 25 us at (1, 512, 512), for 23. There the shuffles set the pace.
 
-With 16 registers two chains take turns, a cache line of terms each. On Zen 3, blocks in turns take
-130 us at (1, 1024, 1024), where one by one took 167. Where lanes do not crowd, two tiles in turns
-are better: 430 us at (1, 2000, 2000), for 570 by blocks and 650 one by one. Where they crowd and
-come from memory, one by one is: 2.9 ms at (1, 4096, 4096), 3.7 by blocks; and by tiles, one of them
-1 to 8 lines behind the other, 2.9 to 3.3.
+Where lanes do not crowd, two tiles take turns, a cache line of terms each. With 32 registers each
+of them has two vectors, since two chains are half of what two units take: on Emerald Rapids, (1,
+440, 512) took 21.6 us by one tile, and takes 15.6, (1, 480, 1024) 103, and takes 73; by four
+tiles of one vector, 17.9 and 88; two of two, but each group of four terms a step of a loop: 20.7
+and 101.
+
+With 16 registers two blocks take turns in the same way. On Zen 3 they take 130 us at (1, 1024,
+1024), where one by one took 167. Two tiles in turns are better where lanes do not crowd: 430 us at
+(1, 2000, 2000), for 570 by blocks and 650 one by one. Where they crowd and come from memory, one by
+one is: 2.9 ms at (1, 4096, 4096), 3.7 by blocks; and by tiles, one of them 1 to 8 lines behind the
+other, 2.9 to 3.3.
 """
 
 from __future__ import annotations
@@ -36,7 +42,7 @@ from fastlinear.kernels.shared import shared
 from fastlinear.kernels.tile import LINE_BYTES, add, load, row, stacked, store, zeros
 
 ABREAST, BLOCK, FETCHED_TILES = sizes.ABREAST, sizes.BLOCK, sizes.FETCHED_TILES
-IN_TURNS = sizes.IN_TURNS
+IN_TURNS, TURN_TERMS, TURN_VECTORS = sizes.IN_TURNS, sizes.TURN_TERMS, sizes.TURN_VECTORS
 TRANSPOSED_VECTOR_BYTES = sizes.TRANSPOSED_VECTOR_BYTES
 
 
@@ -44,13 +50,19 @@ TRANSPOSED_VECTOR_BYTES = sizes.TRANSPOSED_VECTOR_BYTES
 def distant_product(one, block, P, end, fused):
     """Compute a block, or several of a sum of one row, for a strip of C."""
     I, J, K, A, B, panel_a, _, chunk, C, V = block
-    if K > BLOCK:
+    if K > BLOCK or (I == 1 and K >= TURN_TERMS and is_row_in_turns(itemsize(one), A, B)):
         row_abreast(one, J, K, A, B, C, P if end.h != 0 else C, end)
         activate(one, 1, J, P, C, V, end, fused)
     else:
         shape = row_shape(one, 2, TRANSPOSED_VECTOR_BYTES, True)
         strip = Block(I, J, K, A, B, panel_a, panel_width(shape) * B.col, chunk, C, V)
         block_product(shape, one, strip, P, end, fused)
+
+
+@compiled(internal=True, inline=True)
+def is_row_in_turns(item, A, B):
+    """Return whether tiles of one row can take turns: terms are adjacent, lanes do not crowd."""
+    return A.col == item and B.row == item and not are_lanes_crowded(B)
 
 
 distant_address = shared(distant_product, block_types, lazy=True)
@@ -63,14 +75,15 @@ def row_abreast(one, J, K, A, B, C, O, end):
     A's terms are adjacent, and so are B's rows.
     """
     shape = row_shape(one, 1, TRANSPOSED_VECTOR_BYTES, True)
+    pair = with_rows(row_shape(one, TURN_VECTORS, TRANSPOSED_VECTOR_BYTES, True), 2)
     n, item = width(shape), itemsize(one)
     crowded = are_lanes_crowded(B)
     terms = ABREAST * BLOCK if not IN_TURNS or (crowded and not end.far) else BLOCK
     main = J - J % n
-    pairs = main - main % (2 * n) if IN_TURNS and not crowded else 0
-    for j in range(0, pairs, 2 * n):
-        two, Bj, offset = with_rows(shape, 2), moved(B, 0, j), j * item
-        finished_sums(two, gain_of_tiles, item, n, K, BLOCK, A, Bj, offset, C, O, end)
+    pairs = 0 if crowded else main - main % (2 * width(pair))
+    for j in range(0, pairs, 2 * width(pair)):
+        Bj, offset = moved(B, 0, j), j * item
+        finished_sums(pair, gain_of_tiles, item, n, K, BLOCK, A, Bj, offset, C, O, end)
     for j in range(pairs, main, n):
         Bj, offset = moved(B, 0, j), j * item
         finished_sums(shape, gain_of_blocks, item, n, K, terms, A, Bj, offset, C, O, end)
@@ -123,7 +136,9 @@ def gain_of_tiles(shape, total, begun, item, left, K, A, B):
 def in_turns(shape, item, left, K, A, B, C, D):
     """Return two sums of K terms, of A B and of C D: a cache line of each in turns."""
     line = LINE_BYTES // item
-    main, groups = K - K % line, unknown(line // steps(shape))  # LLVM would unroll, mix and spill
+    main, groups = K - K % line, line // steps(shape)
+    if IN_TURNS:  # LLVM would unroll, mix and spill; with 32 registers that is worth it
+        groups = unknown(groups)
     first = second = zeros(shape)
     a, b, c, d = A.data, B.data, C.data, D.data
     for _ in range(0, main, line):

@@ -165,9 +165,15 @@ GATHERED_BYTES = GROUP_BYTES + VECTOR_BYTES
 """Bytes from one such term to the next: a power of two would crowd a few sets of the L1 cache."""
 
 IN_TURNS = REGISTERS == 16
-"""Whether two sums of one row against lanes that lie apart take turns, a cache line of terms each,
-because the vectors of two at once would be spilled: at (1, 4096, 4096) 5.1 ms on Zen 3, 3.3 with
-one. What takes turns, and the figures, are in `distant`."""
+"""Whether two blocks of a sum of one row against lanes that lie apart take turns, a cache line of
+terms each, because the vectors of two at once would be spilled: at (1, 4096, 4096) 5.1 ms on Zen 3,
+3.3 with one. What takes turns, and the figures, are in `distant`."""
+
+TURN_VECTORS = 2 if REGISTERS == 32 else 1
+"""Vectors of each of two tiles of such a row that take turns, where lanes do not crowd."""
+
+TURN_TERMS = 16 if REGISTERS == 32 else BLOCK + 1
+"""Terms from which they do. With 16 registers and one block, 16 lanes at once are faster."""
 
 ABREAST_TERMS = BLOCK + 1 if IN_TURNS else ABREAST * BLOCK
 """Terms from which they do: of more blocks than one, or two whole ones where blocks go abreast."""

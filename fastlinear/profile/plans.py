@@ -79,9 +79,8 @@ def how_b_is_read(plan: Plan) -> str:
         how = "copied" if plan.direct else "transposed"
         return f"{how} to scratch, {plan.copied} columns and {sizes.BLOCK} terms at a time"
     if not plan.direct:
-        how = "two tiles or blocks of the sum in turns, unless lanes crowd the cache"
-        if not sizes.IN_TURNS:
-            how = f"{sizes.ABREAST} of the sum's blocks abreast"
+        blocks = "in turns" if sizes.IN_TURNS else "abreast"
+        how = f"two tiles in turns, or, where lanes crowd the cache, blocks of the sum {blocks}"
         order = f", {how}" if plan.block > sizes.BLOCK else ""
         return f"transposed in registers on its way{order}"
     if plan.chunk < sizes.BLOCK:
