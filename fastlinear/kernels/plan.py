@@ -17,7 +17,9 @@ BLOCK, (TALL, LOW, _) = sizes.BLOCK, sizes.ROWS
 COPIED_BYTES, CROWDING_BYTES = sizes.COPIED_BYTES, sizes.CROWDING_BYTES
 FAR_BYTES, FAR_ROWS, FORMED_BLOCKS = sizes.FAR_BYTES, sizes.FAR_ROWS, sizes.FORMED_BLOCKS
 IN_PLACE_TERMS, PANEL_BYTES = sizes.IN_PLACE_TERMS, sizes.VECTORS * sizes.VECTOR_BYTES
-RESIDENT_BYTES, ROWS_OF_A_BYTES = sizes.RESIDENT_BYTES, sizes.ROWS_OF_A_BYTES
+PASSED_BYTES, RESIDENT_BYTES = sizes.PASSED_BYTES, sizes.RESIDENT_BYTES
+ROWS_OF_A_BYTES = sizes.ROWS_OF_A_BYTES
+SPLIT_BYTES, SPLIT_ROWS = sizes.SPLIT_BYTES, sizes.SPLIT_ROWS
 STREAM_BYTES, STREAM_ROWS, STREAM_STEPS = sizes.STREAM_BYTES, sizes.STREAM_ROWS, sizes.STREAM_STEPS
 STRIP_AREA, STRIP_BYTES = sizes.STRIP_AREA, sizes.STRIP_BYTES
 STRIPS_OF_ROWS, TRANSPOSED_ROWS = sizes.STRIPS_OF_ROWS, sizes.TRANSPOSED_ROWS
@@ -56,12 +58,10 @@ def planned(item, I, J, K, A, B, formed):
     direct = B.col == item or J == 1
     far = K * J * item > FAR_BYTES
     terms = min(K, BLOCK) if I > STREAM_ROWS else K
-    resident = terms * J * item <= (
-        RESIDENT_BYTES if I <= LOW or I > STREAM_ROWS else 2 * RESIDENT_BYTES
-    )
+    passed = PASSED_BYTES if I > LOW else PASSED_BYTES // 2
+    resident = terms * J * item <= (RESIDENT_BYTES if I > STREAM_ROWS else passed)
     if direct:
-        most = IN_PLACE_TERMS * (2 if are_lines_whole(B) else 1)
-        in_place = resident and I * min(K, BLOCK) <= most
+        in_place = resident and is_read_in_place(item, I, J, min(K, BLOCK), B)
         few = FAR_ROWS if far else STREAM_ROWS
         copies = formed == FORM_B or (few < I and not in_place)
     else:
@@ -85,6 +85,15 @@ def planned(item, I, J, K, A, B, formed):
         columns = STRIPS_OF_ROWS * span // item
     chunk = STREAM_STEPS if streamed else BLOCK
     return Plan(rows, columns, span // item, chunk, direct, copied, bring_a, block, far)
+
+
+@compiled
+def is_read_in_place(item, I, J, terms, B):
+    """Return whether copying a B that is in the L2 cache would cost more than it saves."""
+    if are_lines_whole(B):
+        return I * terms <= 2 * IN_PLACE_TERMS
+    straddling = I >= SPLIT_ROWS and terms * J * item > SPLIT_BYTES
+    return I * terms <= IN_PLACE_TERMS and not straddling
 
 
 @compiled

@@ -156,6 +156,11 @@ def _vector_registers() -> tuple[int, int]:
 
 VECTOR_BYTES, REGISTERS = _vector_registers()
 
+CPU_NAME = cpu_target.target_context.codegen()._get_host_cpu_name()
+
+HALF_RATE = CPU_NAME == "znver4"
+"""Whether 64-byte vectors are computed by halves: one fma in a cycle, not two."""
+
 MASKED_STORES = VECTOR_BYTES == 64
 """Whether the last lanes of a row are stored with a mask, which AVX-512 does at full speed. AVX
 takes 12 cycles for each on Zen 3, and 4 by halves: Y and dX of (1000, 54, 7) took 17.7 and 16.7 us
@@ -187,20 +192,30 @@ FETCHED_TILES = 2 if REGISTERS == 32 else 0
 no prefetcher follows. On Zen 4, at (1, 4096, 4096), 64 MiB, it took 4.5 ms without, and takes 2.7.
 On Zen 3 it took half as long again as without."""
 
-L2_BYTES = (2 if VECTOR_BYTES == 64 else 1) * 512 * 1024
+L2_BYTES = (
+    2**21
+    if CPU_NAME in ("sapphirerapids", "emeraldrapids", "graniterapids")
+    else 2**20
+    if VECTOR_BYTES == 64
+    else 2**19
+)
 """The L2 cache of one core: 1 MiB and more beside 64-byte vectors (Skylake-SP, Zen 4), 512 KiB on
 Zen 1 to 3. Some desktop cores have half of that."""
 
-STRIP_AREA = L2_BYTES // 2
+STRIP_AREA = min(L2_BYTES, 2**20) // 2
 """Scratch for a strip of B, which stays in the L2 cache. With twice that on Zen 3, two products at
 (128, 784, 128) were 4 % slower, and dX of 4096 x 256 x 64, whose strips are short, no faster."""
 
 RESIDENT_BYTES = L2_BYTES // 2
-"""A B up to this size is read where it stands without more ado: it is in the L2 cache. For more
-than STREAM_ROWS rows the terms of one block count, which stay there meanwhile: with 1 MiB of L2, dW
-of (4096, 256, 64) took 1.35 ms copied, and takes 1.22; with 512 KiB, 2.8 in place, and 1.85. For
-some rows, 3 to STREAM_ROWS, twice that size: few passes over it, each of them long. At (16, 256,
-256): 21 us; 26 when it was streamed."""
+"""A B up to this size is read where it stands without more ado by more than STREAM_ROWS rows: it is
+in the L2 cache. The terms of one block count, which stay there meanwhile: with 1 MiB of L2, dW of
+(4096, 256, 64) took 1.35 ms copied, and takes 1.22; with 512 KiB, 2.8 in place, and 1.85; with 2
+MiB, dX of (24, 512, 512) took 110 us, and takes 76."""
+
+PASSED_BYTES = min(L2_BYTES, 2**20)
+"""The same for fewer rows, 3 to STREAM_ROWS, and all terms: few passes over it, each of them long.
+At (16, 256, 256): 21 us; 26 when it was streamed. With twice that, and 2 MiB of L2, (8, 700, 700)
+took 121 us, and takes 99. Half of it for one row or two."""
 
 IN_PLACE_TERMS = 2**60 if VECTOR_BYTES == 64 else 24 * 1024
 """Where rows of A times the terms of a block are more than this, even a resident B is copied: where
@@ -209,7 +224,18 @@ cache. On Zen 3, dX of (4096, 256, 64) took 1.6 ms in place, and takes 1.4, Y of
 us, and takes 143; for less the copy would cost more: 7.1 us at (64, 64, 64), for 6.6. Where rows of
 B begin at a cache line, as a layer's weights do, a panel straddles none, and twice as much is read
 in place: predict at (64, 784, 128) took 142 us copied, and takes 135. Panels of 64-byte vectors are
-four lines wide, and were faster in place."""
+four lines wide, and crowd nothing."""
+
+SPLIT_ROWS = (128 if HALF_RATE else 64) if VECTOR_BYTES == 64 else 2**60
+"""Rows of A from which a resident B is copied where its rows begin inside a cache line: every
+64-byte vector would straddle two, and where they come from L2, two units wait for them. On Emerald
+Rapids, dW of (256, 512, 512) took 1090 us in place, and takes 890, of (4096, 256, 64) 1.40 ms, and
+takes 1.23. For fewer rows the copy costs more: dW of (374, 60, 60) 24.7 us, and 29.1 copied. Zen 4
+has half as many units, and takes 1.22 ms for dW of (4096, 256, 64) in place, 1.35 copied."""
+
+SPLIT_BYTES = 48 * 1024
+"""A block of B that is not more than this is in the L1 cache, from which straddling costs little:
+(100, 100, 100) takes 16.5 us in place, and 17.5 copied."""
 
 STREAM_ROWS = 16 if VECTOR_BYTES == 64 else 12
 """Up to this many rows of A, B is read where it stands, a few rows at a time: copying it would cost
