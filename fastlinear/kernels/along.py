@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastlinear.kernels.jit import compiled
-from fastlinear.kernels.shape import narrowed, width
+from fastlinear.kernels.shape import filled, is_filled, narrowed, width
 
 
 @compiled(internal=True, inline=True)
@@ -17,6 +17,9 @@ def along(shape, J, visit, rest):
     for j in range(0, main, n):
         visit(shape, n, j, rest)
     j, left, piece = main, J - main, width(large)
+    if is_filled(shape, left):
+        visit(filled(shape), left, j, rest)
+        left = 0
     while left * 2 > piece:
         visit(large, left, j, rest)
         j, left = j + piece, left - piece

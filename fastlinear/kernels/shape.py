@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, models, register_model
 
-from fastlinear.kernels.sizes import VECTORS, WHOLE_EDGE
+from fastlinear.kernels.sizes import FILLED_PERCENT, VECTORS, WHOLE_EDGE
 
 LANE_GROUP = 16
 """Bytes that one step of a transposing load takes from each row: the widest shuffle granule that
@@ -50,6 +50,11 @@ class Tile(types.Type):
         vectors = max(1, vectors // 2 if last else vectors)
         masked = vectors if last else vectors - vectors // 2
         return Tile(self.dtype, self.rows, vectors, self.lanes, masked, self.transposed)
+
+    def filled(self) -> Tile:
+        """Return the type as wide as this one for more than half of its columns."""
+        masked = self.vectors - self.vectors // 2
+        return Tile(self.dtype, self.rows, self.vectors, self.lanes, masked, self.transposed)
 
     @property
     def itemsize(self) -> int:
@@ -131,6 +136,23 @@ def widened(typingctx, shape, vectors):
 def narrowed(typingctx, shape, last):
     """Return the masked shape for columns that do not fill it, or the ``last`` ones, a constant."""
     return Shape(shape.tile.narrowed(last.literal_value))(shape, last), empty
+
+
+@intrinsic
+def filled(typingctx, shape):
+    """Return the masked shape, as wide, for columns that nearly fill it."""
+    return Shape(shape.tile.filled())(shape), empty
+
+
+@intrinsic
+def is_filled(typingctx, shape, left):
+    """Return whether so many columns nearly fill the shape; always false where none may."""
+    most = shape.tile.vectors * shape.tile.lanes * FILLED_PERCENT // 100
+
+    def codegen(context, builder, signature, args):
+        return builder.icmp_signed(">", args[1], args[1].type(most))
+
+    return types.boolean(shape, left), codegen
 
 
 @intrinsic

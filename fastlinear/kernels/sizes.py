@@ -300,6 +300,11 @@ with a tail of 36 to 45 columns on Zen 4; but with 16 registers half a tile take
 two thirds of a whole one's time: dW of (374, 60, 60) took 40 us, and takes 37. Masks for 8 vectors
 are spilled."""
 
+FILLED_PERCENT = 75 if REGISTERS == 32 else 100
+"""A tile takes the last columns whole if they fill more of it than this; two halves cost as much,
+and a second tile's beginning and end. On Emerald Rapids, dW of (374, 60, 60) took 24.9 us, and
+takes 20; with half a tile and more, dX of (100, 40, 30) 3.1 us for 2.9."""
+
 TRANSPOSED_VECTOR_BYTES = min(VECTOR_BYTES, 32)
 """Vector width while transposing: two 16-byte loads fill a 32-byte register without a shuffle of
 whole vectors, which costs a 64-byte one an extra step for every element."""
