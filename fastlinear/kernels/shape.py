@@ -52,7 +52,12 @@ class Tile(types.Type):
         return Tile(self.dtype, self.rows, vectors, self.lanes, masked, self.transposed)
 
     def filled(self) -> Tile:
-        """Return the type as wide as this one for more than half of its columns."""
+        """Return the type as wide as this one for more than half of its columns.
+
+        Not where they are transposed: more code to compile, for little.
+        """
+        if self.transposed:
+            return self.narrowed(False)
         masked = self.vectors - self.vectors // 2
         return Tile(self.dtype, self.rows, self.vectors, self.lanes, masked, self.transposed)
 
@@ -147,7 +152,8 @@ def filled(typingctx, shape):
 @intrinsic
 def is_filled(typingctx, shape, left):
     """Return whether so many columns nearly fill the shape; always false where none may."""
-    most = shape.tile.vectors * shape.tile.lanes * FILLED_PERCENT // 100
+    percent = 100 if shape.tile.transposed else FILLED_PERCENT
+    most = shape.tile.vectors * shape.tile.lanes * percent // 100
 
     def codegen(context, builder, signature, args):
         return builder.icmp_signed(">", args[1], args[1].type(most))
