@@ -107,6 +107,28 @@ def test_weights_that_begin_at_a_cache_line(dtype):
             assert_same_bits(step(TILED, X, W, b, dA, act), step(LOOPS, X, W, b, dA, act))
 
 
+def inside_a_line(array, offset):
+    """Return a copy that begins so many elements behind the beginning of a cache line."""
+    at_line = aligned_copy(np.zeros(array.size + offset, dtype=array.dtype))
+    at_line[offset:] = array.ravel()
+    return at_line[offset:].reshape(array.shape)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("offset", [1, 4, 7])
+def test_rows_that_begin_inside_a_cache_line(dtype, offset):
+    """A few rows of A take the columns before the line by themselves; many copy B."""
+    for S in (1, 2, 3, sizes.STREAM_ROWS + 1, 63, 64, 130):
+        for M, N in ((256, 60), (128, 130), (512, 40), (260, 60)):
+            X, W, b, dA = problem(S, M, N, dtype)
+            W, dA = inside_a_line(W, offset), inside_a_line(dA, offset)
+            for act in (None, ACTIVATIONS["gelu"]):
+                assert_same_bits(step(TILED, X, W, b, dA, act), step(LOOPS, X, W, b, dA, act))
+                assert_same_bits(
+                    step(TILED, dA, W.T, None, X, act), step(LOOPS, dA, W.T, None, X, act)
+                )
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_rows_a_page_apart(dtype):
     """They are copied to scratch where there are enough of them and B is wide enough."""

@@ -29,6 +29,7 @@ from fastlinear.kernels.packing import (
     are_rows_brought,
     fused_type,
 )
+from fastlinear.kernels.plan import leading_columns
 from fastlinear.kernels.product import Product, product
 from fastlinear.kernels.scratch import borrow_bytes, return_bytes
 from fastlinear.kernels.shared import shared
@@ -59,10 +60,15 @@ product_address = shared(product, _argument_types)
 @compiled(internal=True)
 def run_product(one, task):
     """Compute a product, serially, the way round that fills more lanes."""
-    if is_narrow(itemsize(one), task):
+    item, I, J = itemsize(one), task.I, task.J
+    if is_narrow(item, task):
         call(narrow_address(one), (one, task))
-    else:
-        call(product_address(one), (one, task))
+        return
+    lead = leading_columns(item, I, J, task.K, task.B, task.fused.formed)
+    if lead > 0:
+        call(product_address(one), (one, part(item, task, 0, 0, I, lead)))
+        task = part(item, task, 0, lead, I, J - lead)
+    call(product_address(one), (one, task))
 
 
 @compiled

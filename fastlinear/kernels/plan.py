@@ -17,6 +17,7 @@ BLOCK, (TALL, LOW, _) = sizes.BLOCK, sizes.ROWS
 COPIED_BYTES, CROWDING_BYTES = sizes.COPIED_BYTES, sizes.CROWDING_BYTES
 FAR_BYTES, FAR_ROWS, FORMED_BLOCKS = sizes.FAR_BYTES, sizes.FAR_ROWS, sizes.FORMED_BLOCKS
 IN_PLACE_TERMS, PANEL_BYTES = sizes.IN_PLACE_TERMS, sizes.VECTORS * sizes.VECTOR_BYTES
+LED_BYTES, LED_ROWS = sizes.LED_BYTES, sizes.LED_ROWS
 PASSED_BYTES, RESIDENT_BYTES = sizes.PASSED_BYTES, sizes.RESIDENT_BYTES
 ROWS_OF_A_BYTES = sizes.ROWS_OF_A_BYTES
 SPLIT_BYTES, SPLIT_ROWS = sizes.SPLIT_BYTES, sizes.SPLIT_ROWS
@@ -85,6 +86,23 @@ def planned(item, I, J, K, A, B, formed):
         columns = STRIPS_OF_ROWS * span // item
     chunk = STREAM_STEPS if streamed else BLOCK
     return Plan(rows, columns, span // item, chunk, direct, copied, bring_a, block, far)
+
+
+@compiled
+def leading_columns(item, I, J, K, B, formed):
+    """Return how many columns are left to themselves, so that the others begin at a cache line.
+
+    0 where no vector of B straddles two, where all do whatever the beginning, and where it costs
+    more than it saves.
+    """
+    lead = -B.data % LINE_BYTES // item
+    whole = B.col == item and B.row % LINE_BYTES == 0 and B.data % item == 0
+    few = I <= STREAM_ROWS
+    wide = J * item >= (LED_BYTES if few else 2 * LED_BYTES)
+    if lead == 0 or not whole or formed == FORM_B or not wide or I >= LED_ROWS:
+        return 0
+    nbytes = (K if few else min(K, BLOCK)) * J * item
+    return lead if SPLIT_BYTES < nbytes <= PASSED_BYTES else 0
 
 
 @compiled

@@ -237,6 +237,16 @@ SPLIT_BYTES = 48 * 1024
 """A block of B that is not more than this is in the L1 cache, from which straddling costs little:
 (100, 100, 100) takes 16.5 us in place, and 17.5 copied."""
 
+LED_ROWS = 64 if VECTOR_BYTES == 64 else 0
+"""Fewer rows of A than this take the columns before a cache line by themselves, where every row of
+a B in the L2 cache begins as far inside one: what NumPy allocates mostly begins 16 bytes behind it.
+On Emerald Rapids, dX of (1, 256, 256) took 5.3 us, and takes 3.6, of (4, 512, 512) 59, and takes
+39, of (32, 512, 512) 143, and takes 115. More rows repay the copy: dW of (256, 512, 512) takes 1.00
+ms, and 1.04 so. Not measured on Zen 4."""
+
+LED_BYTES = 512
+"""Width of B that repays it; for more than STREAM_ROWS rows twice that."""
+
 STREAM_ROWS = 16 if VECTOR_BYTES == 64 else 12
 """Up to this many rows of A, B is read where it stands, a few rows at a time: copying it would cost
 as much as the product. On Zen 3, 16 rows against 1024 x 1024 took 600 us so, and take 515."""
