@@ -118,8 +118,8 @@ def inside_a_line(array, offset):
 @pytest.mark.parametrize("offset", [1, 4, 7])
 def test_rows_that_begin_inside_a_cache_line(dtype, offset):
     """A few rows of A take the columns before the line by themselves; many copy B."""
-    for S in (1, 2, 3, sizes.STREAM_ROWS + 1, 63, 64, 130):
-        for M, N in ((256, 60), (128, 130), (512, 40), (260, 60)):
+    for S in (1, 3, sizes.STREAM_ROWS + 1, 63, 64):
+        for M, N in ((256, 60), (128, 130), (260, 60)):
             X, W, b, dA = problem(S, M, N, dtype)
             W, dA = inside_a_line(W, offset), inside_a_line(dA, offset)
             for act in (None, ACTIVATIONS["gelu"]):
