@@ -10,6 +10,7 @@ from shapes import DTYPES
 
 from fastlinear.kernels import elementwise, sizes
 from fastlinear.kernels.activations import PAIRS
+from fastlinear.kernels.tile import LINE_BYTES
 from fastlinear.profile import assembly, peak
 from fastlinear.profile.assembly import innermost_loops
 
@@ -49,7 +50,7 @@ def test_every_loop_multiplies_and_adds_whole_vectors(loops):
     assert {width for loop in loops for width in loop.fma} == WIDTHS
 
 
-UNROLLED_TURNS = 2 * sizes.TURN_VECTORS * sizes.VECTOR_BYTES // 4 if not sizes.IN_TURNS else 0
+UNROLLED_TURNS = 0 if sizes.IN_TURNS else 2 * sizes.TURN_VECTORS * LINE_BYTES // 4
 """Multiply-adds of two tiles in turns, a cache line of float32 terms each, where they are unrolled.
 
 LLVM reads far ahead in so long a loop, and lays some vectors down meanwhile. As a loop over groups

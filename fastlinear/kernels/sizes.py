@@ -181,7 +181,7 @@ TURN_TERMS = 16 if REGISTERS == 32 else BLOCK + 1
 """Terms from which they do. With 16 registers and one block, 16 lanes at once are faster."""
 
 ABREAST_TERMS = BLOCK + 1 if IN_TURNS else ABREAST * BLOCK
-"""Terms from which they do: of more blocks than one, or two whole ones where blocks go abreast."""
+"""Terms from which blocks do: of more than one, or of two whole ones where they go abreast."""
 
 ABREAST_BYTES = FAR_BYTES if IN_TURNS else 0
 """In turns only where B is larger than this, or lanes crowd; otherwise 16 lanes at once are faster,
