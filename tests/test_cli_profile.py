@@ -259,7 +259,7 @@ def test_explain(kernel, monkeypatch):
     assert "│    64 │    1 │     1 │   1 │     1 │      0 │     0 │      0 │      2 │" in out
 
 
-BLOCKS = "two tiles in turns"
+BLOCKS = f"{sizes.ABREAST} of the sum's blocks {'in turns' if sizes.IN_TURNS else 'abreast'}"
 EARLY = "asked for early" if sizes.FETCHED else "B is"
 
 

@@ -50,19 +50,14 @@ TRANSPOSED_VECTOR_BYTES = sizes.TRANSPOSED_VECTOR_BYTES
 def distant_product(one, block, P, end, fused):
     """Compute a block, or several of a sum of one row, for a strip of C."""
     I, J, K, A, B, panel_a, _, chunk, C, V = block
-    if K > BLOCK or (I == 1 and K >= TURN_TERMS and is_row_in_turns(itemsize(one), A, B)):
+    adjacent = I == 1 and A.col == itemsize(one)
+    if K > BLOCK or (adjacent and K >= TURN_TERMS and not are_lanes_crowded(B)):
         row_abreast(one, J, K, A, B, C, P if end.h != 0 else C, end)
         activate(one, 1, J, P, C, V, end, fused)
     else:
         shape = row_shape(one, 2, TRANSPOSED_VECTOR_BYTES, True)
         strip = Block(I, J, K, A, B, panel_a, panel_width(shape) * B.col, chunk, C, V)
         block_product(shape, one, strip, P, end, fused)
-
-
-@compiled(internal=True, inline=True)
-def is_row_in_turns(item, A, B):
-    """Return whether tiles of one row can take turns: terms are adjacent, lanes do not crowd."""
-    return A.col == item and B.row == item and not are_lanes_crowded(B)
 
 
 distant_address = shared(distant_product, block_types, lazy=True)
@@ -83,7 +78,7 @@ def row_abreast(one, J, K, A, B, C, O, end):
     pairs = 0 if crowded else main - main % (2 * width(pair))
     for j in range(0, pairs, 2 * width(pair)):
         Bj, offset = moved(B, 0, j), j * item
-        finished_sums(pair, gain_of_tiles, item, n, K, BLOCK, A, Bj, offset, C, O, end)
+        finished_sums(pair, gain_of_tiles, item, width(pair), K, BLOCK, A, Bj, offset, C, O, end)
     for j in range(pairs, main, n):
         Bj, offset = moved(B, 0, j), j * item
         finished_sums(shape, gain_of_blocks, item, n, K, terms, A, Bj, offset, C, O, end)

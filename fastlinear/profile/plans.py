@@ -80,7 +80,8 @@ def how_b_is_read(plan: Plan) -> str:
         return f"{how} to scratch, {plan.copied} columns and {sizes.BLOCK} terms at a time"
     if not plan.direct:
         blocks = "in turns" if sizes.IN_TURNS else "abreast"
-        how = f"two tiles in turns, or, where lanes crowd the cache, blocks of the sum {blocks}"
+        blocks = f"{sizes.ABREAST} of the sum's blocks {blocks}"
+        how = f"two tiles in turns, or, where lanes crowd the cache, {blocks}"
         order = f", {how}" if plan.block > sizes.BLOCK else ""
         return f"transposed in registers on its way{order}"
     if plan.chunk < sizes.BLOCK:
