@@ -23,6 +23,7 @@ from fastlinear.kernels.memory import MATRIX, call, fence, itemsize, moved, row_
 from fastlinear.kernels.shape import row_shape, width
 from fastlinear.kernels.shared import native_address
 from fastlinear.kernels.sizes import (
+    AHEAD_BYTES,
     FAR_BYTES,
     INTERLEAVED,
     LONG_BYTES,
@@ -30,7 +31,7 @@ from fastlinear.kernels.sizes import (
     VECTOR_BYTES,
 )
 from fastlinear.kernels.threads import thread_count
-from fastlinear.kernels.tile import collect, room, store_past_caches
+from fastlinear.kernels.tile import collect, fetch_to_l1, room, store_past_caches
 
 GRAIN = 64  # elements: shares start at a cache line, and no two write to the same one
 
@@ -132,6 +133,8 @@ def past_caches(fill_several, one, operands, r, start, length, y, p, q):
     shape = row_shape(one, INTERLEAVED, VECTOR_BYTES, False)
     unit = width(shape)
     for j in range(start, start + length, unit):
+        for operand in operands:
+            fetch_to_l1(shape, moved(operand, r, j).data + AHEAD_BYTES, 0)
         several = room(shape)
         fill_several(one, operands, r, j, unit, several, p, q)
         store_past_caches(collect(shape, several), y + j * itemsize(one))

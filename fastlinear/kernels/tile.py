@@ -20,6 +20,8 @@ from numba.extending import intrinsic
 from fastlinear.kernels.shape import empty
 from fastlinear.kernels.vectors import (
     I32,
+    TO_L1,
+    TO_L2,
     is_masked,
     load_vector,
     pointer_to,
@@ -95,21 +97,28 @@ def store_past_caches(typingctx, tile, address):
     return types.none(tile, address), codegen
 
 
-@intrinsic
-def fetch(typingctx, shape, address, stride):
-    """Ask for the cache lines of a tile, rows ``stride`` bytes apart, to come to the L2 cache."""
-    tile = shape.tile
+def fetcher(cache: int) -> Any:
+    """Make ``fetch(shape, address, stride)``, which asks for a tile's lines to come to a cache."""
 
-    def codegen(context, builder, signature, args):
-        _, address, stride = args
-        nbytes = tile.vectors * tile.lanes * tile.itemsize
-        for _ in range(tile.rows):
-            lines = [address.type(line) for line in range(0, nbytes, LINE_BYTES)]
-            prefetch(builder, [builder.add(address, line) for line in lines])
-            address = builder.add(address, stride)
-        return context.get_dummy_value()
+    @intrinsic
+    def fetch(typingctx, shape, address, stride):
+        tile = shape.tile
 
-    return types.none(shape, address, stride), codegen
+        def codegen(context, builder, signature, args):
+            _, address, stride = args
+            nbytes = tile.vectors * tile.lanes * tile.itemsize
+            for _ in range(tile.rows):
+                lines = [address.type(line) for line in range(0, nbytes, LINE_BYTES)]
+                prefetch(builder, [builder.add(address, line) for line in lines], cache)
+                address = builder.add(address, stride)
+            return context.get_dummy_value()
+
+        return types.none(shape, address, stride), codegen
+
+    return fetch
+
+
+fetch, fetch_to_l1 = fetcher(TO_L2), fetcher(TO_L1)
 
 
 @intrinsic

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fastlinear.kernels.shape import Tile
 
 I32 = ir.IntType(32)
-READ, TO_L2, DATA = 0, 2, 1  # arguments of llvm.prefetch
+READ, TO_L1, TO_L2, DATA = 0, 3, 2, 1  # arguments of llvm.prefetch
 
 
 def pointer_to(builder: Any, target: ir.Type, address: Any) -> Any:
@@ -176,14 +176,14 @@ def lane_offsets(builder: Any, tile: Tile, lane_stride: Any, left: Any) -> list[
     return offsets
 
 
-def prefetch(builder: Any, addresses: list[Any]) -> None:
-    """Ask for cache lines, to come to the L2 cache; an address where no memory is does no harm."""
+def prefetch(builder: Any, addresses: list[Any], cache: int = TO_L2) -> None:
+    """Ask for cache lines to come to that cache; an address where no memory is does no harm."""
     pointer = ir.PointerType()
     signature = ir.FunctionType(ir.VoidType(), [pointer, I32, I32, I32])
     function = cgutils.get_or_insert_function(builder.module, signature, "llvm.prefetch.p0")
     for address in addresses:
         line = builder.inttoptr(address, pointer)
-        builder.call(function, [line, I32(READ), I32(TO_L2), I32(DATA)])
+        builder.call(function, [line, I32(READ), I32(cache), I32(DATA)])
 
 
 def load_transposed(
