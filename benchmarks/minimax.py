@@ -168,6 +168,13 @@ def fits() -> list[Fit]:
             degrees(5, 10),
         ),
         Fit(
+            "SHORT_TAIL: (e^r - 1 - r) / r^2, error relative to e^r",
+            expm1_tail,
+            lambda r: r**2 * mpmath.exp(-r),
+            (-half_ln2, half_ln2),
+            degrees(4, 9),
+        ),
+        Fit(
             "HALF_EXPM1: (e^(-u/2) - 1) / u, error relative to e^(-u/2)",
             half_expm1,
             lambda u: abs(u) * mpmath.exp(u / 2),
@@ -186,7 +193,7 @@ def fits() -> list[Fit]:
             log1p_rest,
             lambda e: e**3 / mpmath.log1p(e),
             (mpf(2) ** -30, mpf(1)),
-            degrees(8, 19),
+            degrees(8, 18),
         ),
         Fit(
             "ERF_REST: erf(x) / x - 1 in x^2, error relative to erf(x) / x",

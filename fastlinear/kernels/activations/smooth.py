@@ -129,8 +129,7 @@ def tanhshrink_prime(x, p, q):
 @inlined
 def softplus(x, p, q):
     """Return log(1 + e^(p x)) / p, or x where p x > q."""
-    t = p * x
-    return select(t > q, x, vecmath.softplus(t, fma(abs(p), abs(x), -abs(t))) / p)
+    return select(p * x > q, x, vecmath.softplus(x, p))
 
 
 @inlined

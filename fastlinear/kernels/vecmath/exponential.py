@@ -24,6 +24,9 @@ LOG2_E = constant(float32=1.442695, float64=1.4426950408889634)
 # ln 2 as a sum of two floats.
 LN2 = constant(float32=0.6931472, float64=0.6931471805599453)
 LN2_REST = constant(float32=-1.9046542e-09, float64=2.3190468138462996e-17)
+# The same, the first so short that n times it is exact.
+LN2_SHORT = constant(float32=0.69314575, float64=0.6931471805598903)
+LN2_LONG = constant(float32=1.4286068e-06, float64=5.497923018708371e-14)
 
 # (e^r - 1 - r) / r^2 on [-0.347, 0.347]: error relative to e^r - 1 2^-32.0 and 2^-61.7
 # (benchmarks/minimax.py).
@@ -46,9 +49,26 @@ TAIL: dict[str, Any] = {
 EXPM1_TAIL = polynomial(**TAIL, chains=(1, 2))
 # In float32 faster, ELU by 5 %; for what leaves room for its other rounding.
 EXPM1_TAIL_SPLIT = polynomial(**TAIL, chains=(2, 2))
-# (e^-r - 1 + r) / r^2, for `falling`; split, the sigmoid takes 7 % less.
-FALLING_TAIL = polynomial(**TAIL, of=-1.0, chains=(1, 2))
-FALLING_TAIL_SPLIT = polynomial(**TAIL, of=-1.0, chains=(2, 2))
+
+# The same function where s is added to 1: error relative to e^r 2^-28.3 and 2^-57.9.
+SHORT_TAIL: dict[str, Any] = {
+    "float32": (0.49999994, 0.1666652, 0.041668393, 0.008368781, 0.0013814468),
+    "float64": (
+        0.5000000000000011,
+        0.1666666666666641,
+        0.04166666666652919,
+        0.008333333333495625,
+        0.0013888888943922042,
+        0.00019841269504755667,
+        2.480149276346441e-05,
+        2.7557587356515207e-06,
+        2.7630378373788054e-07,
+        2.4999959202672123e-08,
+    ),
+}
+EXP_TAIL = polynomial(**SHORT_TAIL, chains=(1, 2))
+# (e^-r - 1 + r) / r^2, for `falling`.
+FALLING_TAIL = polynomial(**SHORT_TAIL, of=-1.0, chains=(2, 2))
 
 # From here on x, also x e^x and x^2 e^x are zero: the smallest subnormals are e^-103.3, e^-744.4.
 VANISHED = constant(float32=-120.0, float64=-800.0)
@@ -94,15 +114,15 @@ def reduced(x, rest, offset, tail):
 
 
 @inlined
-def falling(x, rest, offset, tail):
-    """Return (s, P) of e^-(x + rest), as `reduced` does with -x and -r; ``tail`` is one for -r.
+def falling(x, rest, offset):
+    """Return (s, P) of e^-(x + rest), as `reduced` does with -x and -r.
 
     Where x was bounded, LLVM makes three operations of -min(x, bound): the sigmoid took 10.9 cycles
     a vector, and takes 9.3.
     """
     n, P = rounded_and_scaled(x, -LOG2_E(x), offset, type(x)(1))
     r = fma(n, LN2_REST(x), fma(n, LN2(x), x)) + rest
-    return fma(r * r, tail(r), -r), P
+    return fma(r * r, FALLING_TAIL(r), -r), P
 
 
 @inlined
@@ -118,8 +138,17 @@ def decay(x, rest):
     There ``rest`` may be anything: of an infinite product, for one, it is NaN.
     """
     bounded = at_least(x, VANISHED(x))
-    s, P, _ = reduced(bounded, rest_of(x, bounded, rest), LIFT(x), EXPM1_TAIL)
-    return shrink(type(x)(1) + s, P), s, P
+    s, P, _ = reduced(bounded, rest_of(x, bounded, rest), LIFT(x), EXP_TAIL)
+    return fma(P, s, P) * LOWER(x), s, P
+
+
+@inlined
+def decay_of_product(p, x):
+    """Return e^(p x) for p >= 0 >= x; the product itself is not rounded."""
+    bounded = at_least(x, VANISHED(x) / p)
+    n, P = rounded_and_scaled(p * bounded, LOG2_E(x), LIFT(x), type(x)(1))
+    r = fma(-n, LN2_LONG(x), fma(p, bounded, -n * LN2_SHORT(x)))
+    return fma(P, fma(r * r, EXP_TAIL(r), r), P) * LOWER(x)
 
 
 @inlined
@@ -127,10 +156,11 @@ def exponential(x, rest):
     """Return e^(x + rest), where ``rest`` is a rounding error (-0.0 for none)."""
     real = type(x)
     bounded = at_most(at_least(x, VANISHED(x)), OVERFLOWN(x))
-    s, _, n = reduced(bounded, rest_of(x, bounded, rest), real(0), EXPM1_TAIL)
+    s, _, n = reduced(bounded, rest_of(x, bounded, rest), real(0), EXP_TAIL)
     # 2^n itself may lie outside the normal range, its two halves never.
     half = nearest(n * real(0.5))
-    return (real(1) + s) * power_of_two(half) * power_of_two(n - half)
+    scale = power_of_two(half)
+    return fma(scale, s, scale) * power_of_two(n - half)
 
 
 @inlined
@@ -166,7 +196,7 @@ def lowered(x, rest):
     For x from VANISHED to -SATURATED. Lowered, the sum is a normal number for all of them. It is
     rounded once: what the sum of 1 and the power loses goes to the odds' fraction.
     """
-    s, P = falling(x, rest, -LIFT(x), FALLING_TAIL_SPLIT)
+    s, P = falling(x, rest, -LIFT(x))
     one = LOWER(x)
     sum_ = P + one
     return sum_ + fma(P, s, one - (sum_ - P))

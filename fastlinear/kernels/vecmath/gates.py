@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from fastlinear.kernels.fma import fma
 from fastlinear.kernels.vecmath.exponential import (
-    FALLING_TAIL,
     LIFT,
     LOWER,
     SATURATED,
@@ -56,7 +55,7 @@ def gated_prime(x, a, v, rest, v_prime, taken):
     f'(a) = 1 - f'(-a). ``taken`` is what rounding v' took from -a v' (-0.0, which costs nothing,
     for an exact v').
     """
-    s, P = falling(v, rest, LIFT(x), FALLING_TAIL)
+    s, P = falling(v, rest, LIFT(x))
     one, unit = type(x)(1), P * LOWER(x)
     e = fma(s, unit, unit)  # beside 1 only, where subnormal numbers do not count
     y = fma(-a, v_prime, (one + e) + taken)
