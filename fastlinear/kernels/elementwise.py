@@ -24,9 +24,9 @@ from fastlinear.kernels.shape import row_shape, width
 from fastlinear.kernels.shared import native_address
 from fastlinear.kernels.sizes import (
     AHEAD_BYTES,
-    FAR_BYTES,
     INTERLEAVED,
     LONG_BYTES,
+    PAST_BYTES,
     SHARED_ELEMENTS,
     VECTOR_BYTES,
 )
@@ -261,7 +261,7 @@ def map_share(kernel, X, Y, p, q, t, shares):
     x, y = view(X), view(Y)
     rows, columns = folded(X.itemsize, X.shape[0], X.shape[1], x, y, y)
     i, j, height, length = share(t, shares, rows, columns)
-    far = Y.size * X.itemsize > FAR_BYTES
+    far = Y.size * X.itemsize > PAST_BYTES
     pieces = moved(x, i, j), moved(y, i, j)
     call(kernel, (X.dtype.type(1), height, length, *pieces, p, q, far))
 
@@ -273,7 +273,7 @@ def hadamard_share(kernel, dY, V, dX, p, q, t, shares):
     rows, columns = folded(V.itemsize, V.shape[0], V.shape[1], dy, v, dx)
     i, j, height, length = share(t, shares, rows, columns)
     pieces = moved(dy, i, j), moved(v, i, j), moved(dx, i, j)
-    far = dX.size * V.itemsize > FAR_BYTES
+    far = dX.size * V.itemsize > PAST_BYTES
     call(kernel, (V.dtype.type(1), height, length, *pieces, p, q, far))
 
 

@@ -81,9 +81,7 @@ FMA_CYCLES = 4
 """Cycles from an fma to the next one of its chain; 4 on most cores of today, on some 5."""
 
 FAR_BYTES = 12 * 2**20
-"""A B larger than this comes from memory rather than a cache. A result of h or h' that is larger
-goes there past the caches, which would read what is about to be overwritten: on Zen 3, 4096 x 4096
-take ReLU 0.55 of the time, tanh 0.88, GELU 0.9, their derivatives' products 0.73 to 0.97."""
+"""A B larger than this comes from memory rather than a cache."""
 
 AHEAD_BYTES = 4096
 """How far ahead the operands of such a result are fetched to L1: a page, since prefetchers stop at
@@ -209,6 +207,13 @@ def _l2_bytes() -> int:
 L2_BYTES = _l2_bytes()
 """The L2 cache of one core: 2 MiB from Sapphire Rapids on, otherwise 1 MiB and more beside 64-byte
 vectors (Skylake-SP, Zen 4), 512 KiB on Zen 1 to 3. Some desktop cores have half of that."""
+
+PAST_BYTES = L2_BYTES * 3 // 4 if L2_BYTES == 2**21 else FAR_BYTES
+"""A result of h or h' larger than this goes to memory past the caches, which would read what is
+about to be overwritten. On Zen 3, 4096 x 4096 take ReLU 0.55 of the time, tanh 0.88, GELU 0.9,
+their derivatives' products 0.73 to 0.97. Where L3 is a mesh, about as far as memory, all that L2
+cannot hold goes there: on Emerald Rapids 1024 x 1024 take ReLU 0.72 of the time, GELU 0.87, and
+with the backward pass, which may read the result back, 2048 x 1024 take 0.8, tanh 0.83."""
 
 STRIP_AREA = min(L2_BYTES, 2**20) // 2
 """Scratch for a strip of B, which stays in the L2 cache. With twice that on Zen 3, two products at

@@ -110,7 +110,7 @@ def gelu_tanh_prime(x):
 
 @inlined
 def gelu(x):
-    """Return x Phi(x), Phi the normal distribution function. Measured: 3.85, 3.81 ULP."""
+    """Return x Phi(x), Phi the normal distribution function. Measured: 3.64, 3.38 ULP."""
     real = type(x)
     a = at_most(abs(x), FARTHEST(x))
     aN, _, D = mills(a)

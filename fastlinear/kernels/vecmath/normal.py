@@ -7,8 +7,8 @@ from typing import Any
 from fastlinear.kernels.fma import fma
 from fastlinear.kernels.vecmath.exponential import (
     LIFT,
-    LN2,
-    LN2_REST,
+    LN2_LONG,
+    LN2_SHORT,
     LOG2_E,
     at_most,
     decay,
@@ -132,9 +132,9 @@ def damped_quotient(y, D, a, half_expm1):
     ``half_expm1`` or its split form, and 2^n goes to the denominator, lowered so that the quotient
     is a normal number until LOWER scales it back.
     """
-    square, two = a * a, type(a)(2)
-    n, D = rounded_and_scaled(square, LOG2_E(a) / two, -LIFT(a), D)
-    u = fma(-n, two * LN2(a), square) + fma(-n, two * LN2_REST(a), fma(a, a, -square))
+    two = type(a)(2)
+    n, D = rounded_and_scaled(a * a, LOG2_E(a) / two, -LIFT(a), D)
+    u = fma(-n, two * LN2_LONG(a), fma(a, a, -n * (two * LN2_SHORT(a))))
     return fma(y * u, half_expm1(u), y) / D
 
 
