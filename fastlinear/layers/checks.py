@@ -118,10 +118,11 @@ def output(
     same_shape("out", out, shape, "that of the result")
     if not out.flags.writeable:
         raise ValueError("out: expected a writeable array, got a read-only one")
-    if any(overlap(out, x) for x in inputs if x is not None):
-        raise ValueError(
-            "out: overlaps an array that the computation reads; give it its own memory"
-        )
+    for x in inputs:
+        if x is not None and overlap(out, x):
+            raise ValueError(
+                "out: overlaps an array that the computation reads; give it its own memory"
+            )
     return out if out.flags.c_contiguous else np.empty(shape, dtype)
 
 

@@ -268,8 +268,8 @@ class Linear(Module):
             shown.append(f"formulation={self._formulation!r}")
         return f"{type(self).__name__}({', '.join(shown)})"
 
-    def _arrays(self) -> list[Array]:
-        return [*self._params.values(), *self._grads.values()]
+    def _arrays(self) -> tuple[Array | None, ...]:
+        return self._W, self._b, self._dW, self._db
 
     def _checked(self, X: Array, out: Array | None) -> tuple[Array, Array, Array]:
         """Return X as rows of M, and the array for A, as it is and as rows of N."""
