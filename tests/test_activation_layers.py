@@ -222,6 +222,15 @@ def test_arguments_reach_the_kernels():
     assert np.abs(exact - approximate).max() < 1e-3  # the approximation is that good
 
 
+@pytest.mark.parametrize("beta", [2.0**-120, -(2.0**-120), 1e38])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_softplus_of_extreme_beta(beta, dtype):
+    x = np.array([-np.inf, 0, np.inf], dtype) * dtype(np.sign(beta))
+    found = fl.Softplus(beta, np.inf).predict(x)
+    assert found[[0, 2]].tolist() == [0, x[2]]
+    assert abs(found[1] - np.log(2) / beta) <= 4 * np.spacing(abs(found[1]))
+
+
 def test_parameters_are_read_only():
     elu, softplus = fl.ELU(0.25), fl.Softplus(2)
     assert (elu.alpha, softplus.beta, softplus.threshold) == (0.25, 2.0, 20.0)

@@ -212,8 +212,8 @@ class Softplus(ElementWise):
     threshold = Parameter("q")
 
     def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
-        tiny = abs(beta) < 2.0**-126  # its inverse would be infinite
-        _require(not tiny, f"Softplus: expected |beta| of 2^-126 or more, got {beta}")
+        tiny = abs(beta) < 2.0**-120  # where h divides by it, float32 would overflow
+        _require(not tiny, f"Softplus: expected |beta| of 2^-120 or more, got {beta}")
         self._configure(beta=beta, threshold=threshold)
 
 

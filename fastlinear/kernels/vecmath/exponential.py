@@ -50,7 +50,8 @@ EXPM1_TAIL = polynomial(**TAIL, chains=(1, 2))
 # In float32 faster, ELU by 5 %; for what leaves room for its other rounding.
 EXPM1_TAIL_SPLIT = polynomial(**TAIL, chains=(2, 2))
 
-# The same function where s is added to 1: error relative to e^r 2^-28.3 and 2^-57.9.
+# The same function, a term less, where s is added to 1: error relative to e^r 2^-28.3 and 2^-57.9.
+# By the longer one e^x is within 0.98 ULP, and would be within 1.01.
 SHORT_TAIL: dict[str, Any] = {
     "float32": (0.49999994, 0.1666652, 0.041668393, 0.008368781, 0.0013814468),
     "float64": (
@@ -144,7 +145,7 @@ def decay(x, rest):
 
 @inlined
 def decay_of_product(p, x):
-    """Return e^(p x) for p >= 0 >= x; the product itself is not rounded."""
+    """Return e^(p x) for x <= 0 and p from 2^-120 on; the product itself is not rounded."""
     bounded = at_least(x, VANISHED(x) / p)
     n, P = rounded_and_scaled(p * bounded, LOG2_E(x), LIFT(x), type(x)(1))
     r = fma(-n, LN2_LONG(x), fma(p, bounded, -n * LN2_SHORT(x)))
@@ -156,7 +157,7 @@ def exponential(x, rest):
     """Return e^(x + rest), where ``rest`` is a rounding error (-0.0 for none)."""
     real = type(x)
     bounded = at_most(at_least(x, VANISHED(x)), OVERFLOWN(x))
-    s, _, n = reduced(bounded, rest_of(x, bounded, rest), real(0), EXP_TAIL)
+    s, _, n = reduced(bounded, rest_of(x, bounded, rest), real(0), EXPM1_TAIL)
     # 2^n itself may lie outside the normal range, its two halves never.
     half = nearest(n * real(0.5))
     scale = power_of_two(half)
