@@ -135,7 +135,10 @@ def test_activations_are_vectorised(name, derivative, dtype):
         assert loop.function == "kernel"
         assert (loop.calls, loop.fma[0]) == (0, 0), loop.lines
     assert sizes.INTERLEAVED in {loop.stores for loop in widest if not loop.past_caches}
-    assert sizes.INTERLEAVED in {loop.stores for loop in widest if loop.past_caches == loop.stores}
+    far = [loop for loop in widest if loop.past_caches == loop.stores]
+    assert sizes.INTERLEAVED in {loop.stores for loop in far}
+    operand_lines = sizes.INTERLEAVED * sizes.VECTOR_BYTES // LINE_BYTES
+    assert {loop.fetches for loop in far} == {(matrices - 1) * operand_lines}
     put_aside = [[line for line in loop.spills if line.endswith(")")] for loop in widest]
     assert [] in put_aside
 

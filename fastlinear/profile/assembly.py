@@ -107,6 +107,11 @@ class Loop(NamedTuple):
         return sum(_register_bytes(line) > 0 for line in hints)
 
     @property
+    def fetches(self) -> int:
+        """Cache lines that it asks for ahead."""
+        return sum(line.startswith("prefetch") for line in self.lines)
+
+    @property
     def calls(self) -> int:
         """Calls of other functions."""
         return sum(line.startswith("call") for line in self.lines)
