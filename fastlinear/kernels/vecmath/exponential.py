@@ -212,7 +212,7 @@ def logistic(x, rest):
 
 @inlined
 def sigmoid(x):
-    """Return 1 / (1 + e^-x). Measured: 1.72, 1.50 ULP."""
+    """Return 1 / (1 + e^-x). Measured: 1.68, 1.49 ULP."""
     return logistic(x, type(x)(-0.0))
 
 

@@ -140,7 +140,7 @@ def damped_quotient(y, D, a, half_expm1):
 
 @inlined
 def erf(x):
-    """Return the error function 2/sqrt(pi) integral_0^x e^-t^2 dt. Measured: 1.00, 0.97 ULP."""
+    """Return the error function 2/sqrt(pi) integral_0^x e^-t^2 dt. Measured: 0.99, 0.96 ULP."""
     real = type(x)
     a = abs(x)
     near = fma(a, ERF_REST(a * a), a)
