@@ -92,7 +92,7 @@ def tanh_split(a):
 
 @inlined
 def tanhshrink(x):
-    """Return x - tanh(x), without cancellation. Measured: 3.24, 3.35 ULP."""
+    """Return x - tanh(x), without cancellation. Measured: 3.35, 3.35 ULP."""
     a = abs(x)
     b, c = tanh_split(a)
     return copysign((a - b) + c, x)
@@ -100,6 +100,6 @@ def tanhshrink(x):
 
 @inlined
 def tanhshrink_prime(x):
-    """Return tanh(x)^2. Measured: 3.42, 2.90 ULP."""
+    """Return tanh(x)^2. Measured: 3.69, 2.89 ULP."""
     b, c = tanh_split(abs(x))
     return (b - c) * (b - c)
