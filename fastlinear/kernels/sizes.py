@@ -83,12 +83,6 @@ FMA_CYCLES = 4
 FAR_BYTES = 12 * 2**20
 """A B larger than this comes from memory rather than a cache."""
 
-AHEAD_BYTES = 4096
-"""How far ahead the operands of such a result are fetched to L1: a page, since prefetchers stop at
-its end, and the loops are too long for a core to look beyond it by itself. On Emerald Rapids
-4096 x 4096 take GELU and ELU 0.7 of the time, sigmoid 0.68, tanh 0.74, ReLU 1.0; with half a page
-sigmoid 0.69, tanh 0.79; to L2 0.72 and 0.78, ReLU 0.92."""
-
 ABREAST = 2
 """Blocks of the sum that go side by side, or in turns, where there is one row and lanes lie apart;
 the figures are in `distant`."""
@@ -214,6 +208,12 @@ about to be overwritten. On Zen 3, 4096 x 4096 take ReLU 0.55 of the time, tanh 
 their derivatives' products 0.73 to 0.97. Where L3 is a mesh, about as far as memory, all that L2
 cannot hold goes there: on Emerald Rapids 1024 x 1024 take ReLU 0.72 of the time, GELU 0.87, and
 with the backward pass, which may read the result back, 2048 x 1024 take 0.8, tanh 0.83."""
+
+AHEAD_BYTES = 4096
+"""How far ahead the operands of such a result are fetched to L1: a page, since prefetchers stop at
+its end, and the loops are too long for a core to look beyond it by itself. On Emerald Rapids
+4096 x 4096 take GELU and ELU 0.7 of the time, sigmoid 0.68, tanh 0.74, ReLU 1.0; with half a page
+sigmoid 0.69, tanh 0.79; to L2 0.72 and 0.78, ReLU 0.92."""
 
 STRIP_AREA = min(L2_BYTES, 2**20) // 2
 """Scratch for a strip of B, which stays in the L2 cache. With twice that on Zen 3, two products at
