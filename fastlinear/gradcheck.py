@@ -4,8 +4,8 @@ For L = sum(R o Y), R fixed random numbers, the derivative along one coordinate 
 D(h) = (L(x + h) - L(x - h)) / 2h, whose error has two parts:
 
     truncation   h^2 |L'''| / 6, known from a second step: |D(2h) - D(h)| = h^2 |L'''| / 2
-    rounding     |error of L| / h, each Y being off by at most `ULPS` eps of the largest |Y|, and
-                 the points themselves by eps |x|
+    rounding     |error of L| / h, each Y being off by at most `ULPS` eps of the largest |Y|, or
+                 `OWN_ULPS` where it does not change, and the points themselves by eps |x|
 
 h = eps^(1/3) max(1, |x|) makes both of order eps^(2/3). A gradient passes if it differs from D(h)
 by no more than the sum of both bounds, so the threshold follows the function.
@@ -36,6 +36,8 @@ STEP = EPS ** (1 / 3)
 # Sums of some hundred terms (rounding errors grow as the square root of their number) and a few
 # layers of activations at up to 4 ulp each stay below this.
 ULPS = 64
+# A Y that does not change is not touched by x, or its change is lost in its activation's own error.
+OWN_ULPS = 4
 
 
 class GradcheckError(AssertionError):
@@ -258,9 +260,10 @@ def _probe(evaluate: Evaluate, R: Array, array: Array, index: tuple[int, ...]) -
     def jump(k: int) -> float:
         return float(np.sum(R * ((Y[k] - Y[0]) - (Y[0] - Y[-k]))) / (k * h))
 
-    size = float(np.sum(R * (Y[1] != Y[-1]))) * max(float(np.max(np.abs(y))) for y in Y.values())
+    ulps = float(np.sum(R * np.where(Y[1] != Y[-1], ULPS, OWN_ULPS)))
+    size = max(float(np.max(np.abs(y))) for y in Y.values())
     steepest = max(abs(float(np.sum(R * (Y[k] - Y[0]))) / (k * h)) for k in (-2, -1, 1, 2))
-    rounding = EPS / h * (ULPS * size + steepest * abs(x))
+    rounding = EPS / h * (ulps * size + steepest * abs(x))
     truncation = abs(slope(2) - slope(1))
     return _Probe(
         h=h,

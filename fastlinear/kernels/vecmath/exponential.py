@@ -183,10 +183,16 @@ def expm1(x):
 
 @inlined
 def expm1_below(x):
-    """Return e^x - 1 for x < 0, in fewer operations than `expm1`."""
+    """Return e^x - 1 for x < 0, in fewer operations than `expm1`.
+
+    Beside the 1, n LN2_REST is lost: left out, no error of `elu` grows, and it takes 0.95 of the
+    time.
+    """
     real = type(x)
     bounded = at_least(x, SATURATED(x))
-    s, scale, _ = reduced(bounded, real(-0.0), real(0), EXPM1_TAIL_SPLIT)
+    n, scale = rounded_and_scaled(bounded, LOG2_E(x), real(0), real(1))
+    r = fma(-n, LN2(x), bounded)
+    s = fma(r * r, EXPM1_TAIL_SPLIT(r), r)
     return fma(scale, s, scale - real(1))
 
 
@@ -194,13 +200,11 @@ def expm1_below(x):
 def lowered(x, rest):
     """Return LOWER (1 + e^-(x + rest)), whose inverse is the logistic function.
 
-    For x from VANISHED to -SATURATED. Lowered, the sum is a normal number for all of them. It is
-    rounded once: what the sum of 1 and the power loses goes to the odds' fraction.
+    For x from VANISHED to -SATURATED. Lowered, the sum is a normal number for all of them. Added
+    first to the fraction s, the 1 is rounded less than added to P: sigmoid 2.00 ULP, not 2.36.
     """
     s, P = falling(x, rest, -LIFT(x))
-    one = LOWER(x)
-    sum_ = P + one
-    return sum_ + fma(P, s, one - (sum_ - P))
+    return P + fma(P, s, LOWER(x))
 
 
 @inlined
@@ -212,7 +216,7 @@ def logistic(x, rest):
 
 @inlined
 def sigmoid(x):
-    """Return 1 / (1 + e^-x). Measured: 1.68, 1.49 ULP."""
+    """Return 1 / (1 + e^-x). Measured: 2.00, 1.99 ULP."""
     return logistic(x, type(x)(-0.0))
 
 

@@ -65,7 +65,7 @@ def polynomial(
     The coefficients of each dtype may be dealt out to so many ``chains`` (1, 2 or 4), which do not
     wait for each other: to two the even and the odd degrees, in x^2. A long chain of fmas takes
     longer than all the work on the vectors under way at once. Cycles a vector: in float64 tanh 21
-    in one chain, 17 in four; in float32 GELU 19 in one, 16.5 in two.
+    in one chain, 17 in two; in float32 GELU 19 in one, 16.5 in two.
 
     Where the even and the odd degrees would cancel, because signs alternate and x is positive, a
     ``block`` of so many coefficients is a chain, and the polynomial one in x^block of their values.

@@ -65,7 +65,7 @@ def gated_prime(x, a, v, rest, v_prime, taken):
 
 @inlined
 def silu(x):
-    """Return x sigmoid(x). Measured: 1.80, 1.51 ULP."""
+    """Return x sigmoid(x). Measured: 2.00, 1.97 ULP."""
     x = at_least(x, VANISHED(x))
     return gated(x, x, type(x)(-0.0))
 
@@ -91,7 +91,7 @@ def cubic(x):
 
 @inlined
 def gelu_tanh(x):
-    """Return x (1 + tanh u) / 2, u = sqrt(2/pi) (x + 0.044715 x^3). Measured: 2.00, 1.72 ULP."""
+    """Return x (1 + tanh u) / 2, u = sqrt(2/pi) (x + 0.044715 x^3). Measured: 2.00, 1.92 ULP."""
     v, rest = cubic(at_most(at_least(x, -FARTHEST(x)), FARTHEST(x)))
     return gated(at_least(x, -FARTHEST(x)), at_least(v, VANISHED(x)), rest)
 

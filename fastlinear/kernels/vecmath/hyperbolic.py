@@ -19,8 +19,8 @@ from fastlinear.kernels.vecmath.inlined import inlined
 # at all, and -0.0 costs nothing.
 HALF_LN2_REST = polynomial(float32=(-0.0,), float64=(-0.0, 1.1595234069231498e-17))
 
-# (e^-2r - 1 + 2r) / r^2.
-TWICE_TAIL = polynomial(**TAIL, times=4.0, of=-2.0, chains=(1, 4))
+# (e^-2r - 1 + 2r) / r^2. In four chains, float64 would be off by 2.04 ULP.
+TWICE_TAIL = polynomial(**TAIL, times=4.0, of=-2.0, chains=(1, 2))
 
 # (x - tanh x) / x^3 in x^2 on [0, 1]: relative error 2^-27.5 and 2^-56.0 (benchmarks/minimax.py).
 TANH_REST = polynomial(
@@ -58,7 +58,7 @@ TANH_REST = polynomial(
 
 @inlined
 def tanh(x):
-    """Return tanh(x) = -expm1(-2|x|) / (2 + expm1(-2|x|)), signed. Measured: 1.91, 1.93 ULP.
+    """Return tanh(x) = -expm1(-2|x|) / (2 + expm1(-2|x|)), signed. Measured: 1.91, 1.97 ULP.
 
     |x| = r - n (ln 2)/2, n <= 0, so e^-2|x| = (1 + s) 2^n with s = e^-2r - 1.
     """
@@ -92,7 +92,7 @@ def tanh_split(a):
 
 @inlined
 def tanhshrink(x):
-    """Return x - tanh(x), without cancellation. Measured: 3.35, 3.35 ULP."""
+    """Return x - tanh(x), without cancellation. Measured: 3.35, 3.52 ULP."""
     a = abs(x)
     b, c = tanh_split(a)
     return copysign((a - b) + c, x)
