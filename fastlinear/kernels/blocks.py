@@ -101,7 +101,7 @@ def block_product(shape, one, block, P, end, fused):
                 wide = widened(with_rows(shape, ONE), ONE_VECTORS)
                 row_of_tiles(wide, J, Ai, Bk, panel_b, Pi, Ci, Oi, step)
             if finish:
-                activate(one, rows, J, Pi, Ci, moved(V, i, 0), end, fused)
+                activate(one, rows, J, Pi, Ci, moved(V, i, 0), end.h, fused)
             i += rows
 
 
@@ -115,12 +115,13 @@ adjacent_address = shared(adjacent_product, block_types)
 
 
 @compiled(internal=True)
-def activate(one, I, J, P, C, V, end, fused):
+def activate(one, I, J, P, C, V, h, fused):
     """C = h(P), and V = h'(P) where it is wanted; nothing without h."""
-    if end.h != 0:
-        call(end.h, (one, I, J, P, C, fused.p, fused.q, False))
-        if fused.h_prime != 0:
-            call(fused.h_prime, (one, I, J, P, V, fused.p, fused.q, False))
+    if h != 0:
+        if fused.both != 0:
+            call(fused.both, (one, I, J, P, V, C, fused.p, fused.q, False))
+        else:
+            call(h, (one, I, J, P, C, fused.p, fused.q, False))
 
 
 class Step(NamedTuple):

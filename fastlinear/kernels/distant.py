@@ -53,7 +53,7 @@ def distant_product(one, block, P, end, fused):
     adjacent = I == 1 and A.col == itemsize(one)
     if K > BLOCK or (adjacent and K >= TURN_TERMS and not are_lanes_crowded(B)):
         row_abreast(one, J, K, A, B, C, P if end.h != 0 else C, end)
-        activate(one, 1, J, P, C, V, end, fused)
+        activate(one, 1, J, P, C, V, end.h, fused)
     else:
         shape = row_shape(one, 2, TRANSPOSED_VECTOR_BYTES, True)
         strip = Block(I, J, K, A, B, panel_a, panel_width(shape) * B.col, chunk, C, V)

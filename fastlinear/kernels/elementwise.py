@@ -55,6 +55,31 @@ def map_kernel(h: Any) -> Any:
     return kernel
 
 
+def both_kernel(h: Any, h_prime: Any) -> Any:
+    """Return the kernel of Y_rc = h(X_rc) and V_rc = h'(X_rc), columns adjacent, all apart.
+
+    What h and h' have in common LLVM computes once.
+    """
+
+    def fill(one, operands, r, start, length, y, p, q):
+        X, V = operands
+        x = row_of(one, moved(X, r, start), 0, length)
+        v = row_of(one, moved(V, r, start), 0, length)
+        for c in range(length):
+            z = x[c]  # once: for all that LLVM knows, y and v may overlap x
+            y[c] = h(z, p, q)
+            v[c] = h_prime(z, p, q)
+
+    fill, fill_several = fillers(fill)
+
+    @compiled(internal=True)
+    def kernel(one, rows, columns, X, V, Y, p, q, far):
+        rows, columns = folded(itemsize(one), rows, columns, X, V, Y)
+        through(fill, fill_several, one, rows, columns, (X, V), Y, True, p, q, far)
+
+    return kernel
+
+
 def hadamard_kernel(h_prime: Any) -> Any:
     """Return the kernel of dX_rc = dY_rc h'(V_rc), equation (18), columns adjacent, or in place."""
 
@@ -160,6 +185,12 @@ def kept_derivative(v, p, q):
 def map_address(h: Any, dtype: np.dtype[Any]) -> int:
     """Return the address of the map kernel of h for a dtype, compiled on first use."""
     return _address(map_kernel(h), 2, dtype)
+
+
+@cache
+def both_address(h: Any, h_prime: Any, dtype: np.dtype[Any]) -> int:
+    """Return the address of the kernel of h and h' for a dtype, compiled on first use."""
+    return _address(both_kernel(h, h_prime), 3, dtype)
 
 
 @cache

@@ -243,9 +243,7 @@ def _held(
     """Return a compiled pass with all that does not change bound to it, in one array."""
     bound, held = bind(act, W.dtype), np.empty(passes.WORDS, passes.HELD)
     arrays = W, None if b is None else np.ascontiguousarray(b), dW, db
-    passes.hold_entry(W.dtype)(
-        *arrays, bound.h, bound.h_prime, bound.hadamard, bound.p, bound.q, held
-    )
+    passes.hold_entry(W.dtype)(*arrays, bound.h, bound.both, bound.hadamard, bound.p, bound.q, held)
     run = partial(entry, held)
     vars(run)["arrays"] = arrays  # whose addresses are held: they live as long as the pass
     return run
@@ -278,7 +276,7 @@ class Bound(NamedTuple):
     """What the compiled passes take for one activation and dtype: addresses, or 0 for none."""
 
     h: int
-    h_prime: int
+    both: int
     hadamard: int
     p: Any
     q: Any
@@ -293,7 +291,7 @@ def bind(act: BoundPair | None, dtype: np.dtype[Any]) -> Bound:
     kept = act.pair.h_prime_output if act.from_output else elementwise.kept_derivative
     return Bound(
         elementwise.map_address(act.pair.h, dtype),
-        0 if act.from_output else elementwise.map_address(act.pair.h_prime, dtype),
+        0 if act.from_output else elementwise.both_address(act.pair.h, act.pair.h_prime, dtype),
         elementwise.hadamard_address(kept, dtype),
         dtype.type(act.p),
         dtype.type(act.q),

@@ -10,6 +10,7 @@ from typing import Any
 
 from numba import types
 
+from fastlinear.kernels.blocks import activate
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import (
     MATRIX,
@@ -117,10 +118,7 @@ def narrow_product(one, task):
         call(product_address(one), (one, Product(t.I, t.J, t.K, t.A, t.B, result, 0, sums)))
         Z = Matrix(T + J * pitch, J * item, item) if f.h != 0 else piece.C
         copy_turned(one, piece.I, J, result, piece.bias, Z)
-        if f.h != 0:
-            call(f.h, (one, piece.I, J, Z, piece.C, f.p, f.q, False))
-            if f.h_prime != 0:
-                call(f.h_prime, (one, piece.I, J, Z, f.V, f.p, f.q, False))
+        activate(one, piece.I, J, Z, piece.C, f.V, f.h, f)
     return_bytes(scratch, nbytes, STACK_BYTES)
 
 
@@ -153,7 +151,7 @@ def turned(task):
     """Return C^T = B^T A^T, the same sums with rows and columns exchanged."""
     f = task.fused
     formed = FORM_B if f.formed == FORM_A else FORM_A if f.formed == FORM_B else f.formed
-    fused = Fused(f.h, f.h_prime, f.hadamard, formed, transposed(f.V), f.p, f.q)
+    fused = Fused(f.h, f.both, f.hadamard, formed, transposed(f.V), f.p, f.q)
     A, B, C = transposed(task.B), transposed(task.A), transposed(task.C)
     return Product(task.J, task.I, task.K, A, B, C, 0, fused)
 
@@ -164,7 +162,7 @@ def part(item, task, i, j, rows, columns):
     f = task.fused
     v_i = i if f.formed == FORM_A or f.formed == FORWARD else 0
     v_j = j if f.formed == FORM_B or f.formed == FORWARD else 0
-    fused = Fused(f.h, f.h_prime, f.hadamard, f.formed, moved(f.V, v_i, v_j), f.p, f.q)
+    fused = Fused(f.h, f.both, f.hadamard, f.formed, moved(f.V, v_i, v_j), f.p, f.q)
     A, B, C = moved(task.A, i, 0), moved(task.B, 0, j), moved(task.C, i, j)
     bias = task.bias + j * item if task.bias != 0 else 0
     return Product(rows, columns, task.K, A, B, C, bias, fused)

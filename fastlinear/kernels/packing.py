@@ -33,13 +33,13 @@ PLAIN, FORWARD, FORM_A, FORM_B = range(4)
 class Fused(NamedTuple):
     """The activation's part of a product; kernels are addresses, 0 where there is none.
 
-    With ``formed`` = FORWARD, ``h`` turns the finished sums Z into C = h(Z), and ``h_prime`` writes
-    h'(Z) to V, which has the shape of C. With FORM_A or FORM_B that operand is dA and becomes
-    dZ = dA o h'(V) on its way into the product, by ``hadamard``; V has the operand's shape.
+    With ``formed`` = FORWARD, ``h`` turns the finished sums Z into C = h(Z), or ``both`` does and
+    writes h'(Z) to V, which has the shape of C. With FORM_A or FORM_B that operand is dA and
+    becomes dZ = dA o h'(V) on its way into the product, by ``hadamard``; V has the operand's shape.
     """
 
     h: int
-    h_prime: int
+    both: int
     hadamard: int
     formed: int
     V: Matrix

@@ -51,7 +51,7 @@ class Layer(NamedTuple):
     dW: Matrix
     db: Matrix
     h: int
-    h_prime: int
+    both: int
     hadamard: int
     p: Any
     q: Any
@@ -65,15 +65,15 @@ HELD = np.dtype(np.int64)
 
 
 @compiled(any_layout=True)
-def hold(W, b, dW, db, h, h_prime, hadamard, p, q, held):
+def hold(W, b, dW, db, h, both, hadamard, p, q, held):
     """Write a Layer to ``held``, an int64 array of WORDS elements, from its arrays and activation.
 
-    h, h_prime and hadamard are addresses of kernels or 0; an array that is not there comes without
+    h, both and hadamard are addresses of kernels or 0; an array that is not there comes without
     elements. The arrays must live and stay where they are as long as ``held`` is used.
     """
     N, M = W.shape
     dw = view(dW) if dW.size > 0 else Matrix(0, 0, 0)
-    layer = Layer(N, M, view(W), start_of(b), dw, row_view(db), h, h_prime, hadamard, p, q)
+    layer = Layer(N, M, view(W), start_of(b), dw, row_view(db), h, both, hadamard, p, q)
     store_layer(address_of(held), layer)
 
 
@@ -113,8 +113,8 @@ def forward_entry(dtype: np.dtype[Any]) -> Callable[..., bool]:
 @compiled(internal=True)
 def forward_share(one, X, V, A, layer, t, threads):
     """Compute share t of a forward pass."""
-    _, _, W, bias, _, _, h, h_prime, _, p, q = layer
-    fused = Fused(h, h_prime if V.size > 0 else 0, 0, FORWARD, view(V), p, q)
+    _, _, W, bias, _, _, h, both, _, p, q = layer
+    fused = Fused(h, both if V.size > 0 else 0, 0, FORWARD, view(V), p, q)
     task = forward_sum(X.shape[0], layer.N, layer.M, view(X), W, bias, view(A), fused)
     run_share(one, task, t, threads)
 

@@ -36,7 +36,7 @@ def streamed_product(one, block, P, end, fused):
         else:
             step = Step(K - k, k > 0, finish, end.accumulate, end.bias, 0)
             row_of_tiles(shape, J, Ak, Bk, panel, P, C, O, step)
-    activate(one, 1, J, P, C, V, end, fused)
+    activate(one, 1, J, P, C, V, end.h, fused)
 
 
 streamed_address = shared(streamed_product, block_types, lazy=True)
