@@ -20,6 +20,7 @@ IN_PLACE_TERMS, PANEL_BYTES = sizes.IN_PLACE_TERMS, sizes.VECTORS * sizes.VECTOR
 LED_BYTES, LED_ROWS = sizes.LED_BYTES, sizes.LED_ROWS
 PASSED_BYTES, RESIDENT_BYTES = sizes.PASSED_BYTES, sizes.RESIDENT_BYTES
 ROWS_OF_A_BYTES = sizes.ROWS_OF_A_BYTES
+SETTLED_BYTES, SETTLED_ROWS = sizes.SETTLED_BYTES, sizes.SETTLED_ROWS
 SPLIT_BYTES, SPLIT_ROWS = sizes.SPLIT_BYTES, sizes.SPLIT_ROWS
 STREAM_BYTES, STREAM_ROWS, STREAM_STEPS = sizes.STREAM_BYTES, sizes.STREAM_ROWS, sizes.STREAM_STEPS
 STRIP_AREA, STRIP_BYTES = sizes.STRIP_AREA, sizes.STRIP_BYTES
@@ -59,8 +60,7 @@ def planned(item, I, J, K, A, B, formed):
     direct = B.col == item or J == 1
     far = K * J * item > FAR_BYTES
     terms = min(K, BLOCK) if I > STREAM_ROWS else K
-    passed = PASSED_BYTES if I > LOW else PASSED_BYTES // 2
-    resident = terms * J * item <= (RESIDENT_BYTES if I > STREAM_ROWS else passed)
+    resident = terms * J * item <= resident_bytes(I)
     if direct:
         in_place = resident and is_read_in_place(item, I, J, min(K, BLOCK), B)
         few = FAR_ROWS if far else STREAM_ROWS
@@ -86,6 +86,14 @@ def planned(item, I, J, K, A, B, formed):
         columns = STRIPS_OF_ROWS * span // item
     chunk = STREAM_STEPS if streamed else BLOCK
     return Plan(rows, columns, span // item, chunk, direct, copied, bring_a, block, far)
+
+
+@compiled
+def resident_bytes(I):
+    """Return how large a B stays in the L2 cache while I rows go by."""
+    if I <= STREAM_ROWS:
+        return PASSED_BYTES if I > LOW else PASSED_BYTES // 2
+    return RESIDENT_BYTES if I <= SETTLED_ROWS else SETTLED_BYTES
 
 
 @compiled

@@ -225,6 +225,16 @@ in the L2 cache. The terms of one block count, which stay there meanwhile: with 
 (4096, 256, 64) took 1.35 ms copied, and takes 1.22; with 512 KiB, 2.8 in place, and 1.85; with 2
 MiB, dX of (24, 512, 512) took 110 us, and takes 76."""
 
+SETTLED_BYTES = min(RESIDENT_BYTES, 2**19)
+"""The same for more than SETTLED_ROWS rows: rows of A and of the result push a larger one out of
+the cache, whose sets a strip of it fills unevenly. On Emerald Rapids, Y of (256, 512, 512) took
+1.47 ms in place, and takes 1.39, of (2048, 512, 512) 11.9 and 11.0; copied, 512 KiB took 1.02 times
+as long, and half of that 1.02 to 1.04."""
+
+SETTLED_ROWS = 128
+"""The copy takes 1.2 times as long as reading in place at (48, 512, 512), 1.12 at (64, 512, 512),
+0.97 at (128, 512, 512) and 1.01 at (128, 480, 480)."""
+
 PASSED_BYTES = min(L2_BYTES, 2**20)
 """The same for fewer rows, 3 to STREAM_ROWS, and all terms: few passes over it, each of them long.
 At (16, 256, 256): 21 us; 26 when it was streamed. With twice that, and 2 MiB of L2, (8, 700, 700)
