@@ -27,6 +27,7 @@ from fastlinear.kernels.shared import shared
 from fastlinear.kernels.tile import add, fetch, load, store, zeros
 
 BLOCK, (TALL, LOW, ONE) = sizes.BLOCK, sizes.ROWS
+FINISHED_BYTES = sizes.FINISHED_BYTES
 VECTORS, VECTOR_BYTES = sizes.VECTORS, sizes.VECTOR_BYTES
 _, LOW_VECTORS, ONE_VECTORS = sizes.WIDTHS
 
@@ -82,11 +83,11 @@ def block_product(shape, one, block, P, end, fused):
         Bk = moved(B, k, 0)
         finish = k + chunk >= K
         step = Step(min(chunk, K - k), k > 0, finish, end.accumulate, end.bias, 0)
-        i = 0
+        i = first = 0
         while i < I:
             Ai = moved(Matrix(A.data + i // TALL * panel_a, A.row, A.col), i % TALL, k)
             Ci = moved(C, i, 0)
-            Pi = moved(P, i, 0) if chunk < BLOCK else P
+            Pi = moved(P, i if chunk < BLOCK else i - first, 0)
             Oi = Pi if end.h != 0 or not finish else Ci
             # A constant drops the tall tile where rows are too few for it: transposing, it spills.
             if steps(shape) == 1 and I - i >= TALL:
@@ -100,9 +101,12 @@ def block_product(shape, one, block, P, end, fused):
                 rows = ONE
                 wide = widened(with_rows(shape, ONE), ONE_VECTORS)
                 row_of_tiles(wide, J, Ai, Bk, panel_b, Pi, Ci, Oi, step)
-            if finish:
-                activate(one, rows, J, Pi, Ci, moved(V, i, 0), end.h, fused)
             i += rows
+            if finish and (i >= I or are_enough(i - first, P)):
+                Pf = moved(P, first, 0) if chunk < BLOCK else P
+                Cf, Vf = moved(C, first, 0), moved(V, first, 0)
+                activate(one, i - first, J, Pf, Cf, Vf, end.h, fused)
+                first = i
 
 
 @compiled(internal=True)
@@ -112,6 +116,18 @@ def adjacent_product(one, block, P, end, fused):
 
 
 adjacent_address = shared(adjacent_product, block_types)
+
+
+@compiled(internal=True)
+def are_enough(rows, P):
+    """Return whether so many rows of finished sums are worth a call of h."""
+    return rows * P.row >= FINISHED_BYTES
+
+
+@compiled(internal=True)
+def finished_rows(I, pitch):
+    """Return how many rows of finished sums, ``pitch`` bytes each, scratch must hold for h."""
+    return min(I, (FINISHED_BYTES - 1) // max(pitch, 1) + TALL)
 
 
 @compiled(internal=True)

@@ -25,7 +25,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from fastlinear.kernels import sizes
-from fastlinear.kernels.blocks import Block, End, adjacent_address
+from fastlinear.kernels.blocks import Block, End, adjacent_address, finished_rows
 from fastlinear.kernels.distant import distant_address
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import Matrix, call, itemsize, moved
@@ -75,7 +75,8 @@ def product(one, task):
     panel = VECTORS * VECTOR_BYTES
     padded = up_to(min(span, J * item), panel)
     pitch = J * item if J * item < SHORT_BYTES else padded
-    partial = up_to((I if streamed else TALL if fused.h != 0 else 0) * pitch, VECTOR_BYTES)
+    summed = I if streamed else finished_rows(I, pitch) if fused.h != 0 else 0
+    partial = up_to(summed * pitch, VECTOR_BYTES)
     strip = min(K, BLOCK) * up_to(min(plan.copied, J) * item, panel)
     brought = brought_bytes(item, plan.rows, min(K, plan.block), task.A) if plan.bring_a else 0
     nbytes = VECTOR_BYTES + partial + strip + brought
