@@ -100,7 +100,8 @@ def strips(one, task, plan, P, T, F):
     """
     I, J, K, A, B, C, bias, fused = task
     item = itemsize(one)
-    n = min(width(row_shape(one, VECTORS, VECTOR_BYTES, False)), J)
+    # Whole vectors: a panel's rows begin at a cache line.
+    n = min(width(row_shape(one, VECTORS, VECTOR_BYTES, False)), up_to(J, VECTOR_BYTES // item))
     for i in range(0, I, plan.rows):
         height = min(plan.rows, I - i)
         for first in range(0, J, plan.columns):
