@@ -42,6 +42,7 @@ from fastlinear.kernels.sizes import (
     ROWS,
     STACK_BYTES,
     TRANSPOSING,
+    TURNED_VECTORS,
     TURNING,
     VECTOR_BYTES,
     VECTORS,
@@ -77,12 +78,13 @@ def is_narrow(item, task):
     """Return whether C has so few columns that turning the product round pays for the copy."""
     I, J = task.I, task.J
     lanes = VECTOR_BYTES // item
-    if lanes > I or not may_turn(item, task):
+    transposing = task.A.row != item
+    if lanes > I or not may_turn(item, task) or (transposing and TURNED_VECTORS * lanes < J):
         return False
     straight, turned = 10 * cycles(I, J, lanes), 10 * cycles(J, I, lanes)
     if are_rows_brought(item, I, J, task.K, task.A):
         straight += BRINGING * I
-    if task.A.row != item:
+    if transposing:
         turned += TRANSPOSING * I
     if are_rows_brought(item, J, I, task.K, transposed(task.B)):
         turned += BRINGING * J

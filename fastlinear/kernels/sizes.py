@@ -173,6 +173,11 @@ with masks, and take 14.3 and 13.7. Other instruction sets have no masks."""
 GATHERED_BYTES = GROUP_BYTES + VECTOR_BYTES
 """Bytes from one such term to the next: a power of two would crowd a few sets of the L1 cache."""
 
+TURNED_VECTORS = 1 if VECTOR_BYTES == 64 else 2**60
+"""Vectors of columns up to which a product is turned round that must transpose A for it: two of 64
+bytes fill a tile of their own. On Emerald Rapids, Y of (42, 512, 17) took 20.8 us turned round, and
+takes 10.7, dX of (1000, 20, 512) 0.85 of the time. Not measured with 32-byte vectors."""
+
 IN_TURNS = REGISTERS == 16
 """Whether two blocks of a sum of one row against lanes that lie apart take turns, a cache line of
 terms each, because the vectors of two at once would be spilled: at (1, 4096, 4096) 5.1 ms on Zen 3,
