@@ -34,6 +34,8 @@ def shapes(dtype: type) -> list[tuple[int, int, int]]:
     awkward += [(70, 530, 141), (150, 1030, 300), (37, 211, 53), (1, 530, 520), (4, 260, 130)]
     awkward += [(s, 256, 9) for s in around(min(sizes.IN_PLACE_TERMS, 2**15) // 256)]
     awkward += [(s, 300, 50) for s in around(min(sizes.SPLIT_ROWS, 128))]
+    parted = (*around(sizes.HALVED_ROWS), *around(sizes.PARTED_ROWS))
+    awkward += [(s, 140, 30) for s in parted if s > 0]
     awkward += [(s, 520, 300) for s in around(sizes.SETTLED_ROWS)[1:]]
     awkward += [(1, k, 70) for k in around(16)] + [(1, 37, n) for n in around(32)]
     for k in around(sizes.ABREAST * block):

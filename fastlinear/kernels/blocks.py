@@ -53,6 +53,10 @@ class Block(NamedTuple):
 class End(NamedTuple):
     """What happens to a block's sums when they are finished."""
 
+    begun: bool
+    """Whether the block's sums so far stand in the scratch for partial sums."""
+    finish: bool
+    """Whether these are the block's last terms; otherwise the sums go there, and that is all."""
     accumulate: bool
     """Whether they are added to C, where earlier blocks' sums stand."""
     bias: int
@@ -68,7 +72,8 @@ def block_types(scalar: Any) -> tuple[Any, ...]:
     size = types.intp
     fields = (size, size, size, MATRIX, MATRIX, size, size, size, MATRIX, MATRIX)
     block = types.NamedTuple(fields, Block)
-    end = types.NamedTuple((types.boolean, size, size, types.boolean), End)
+    flag = types.boolean
+    end = types.NamedTuple((flag, flag, flag, size, size, flag), End)
     return scalar, block, MATRIX, end, fused_type(scalar)
 
 
@@ -81,8 +86,8 @@ def block_product(shape, one, block, P, end, fused):
     I, J, K, A, B, panel_a, panel_b, chunk, C, V = block
     for k in range(0, max(K, 1), chunk):
         Bk = moved(B, k, 0)
-        finish = k + chunk >= K
-        step = Step(min(chunk, K - k), k > 0, finish, end.accumulate, end.bias, 0)
+        finish, resume = end.finish and k + chunk >= K, end.begun or k > 0
+        step = Step(min(chunk, K - k), resume, finish, end.accumulate, end.bias, 0)
         i = first = 0
         while i < I:
             Ai = moved(Matrix(A.data + i // TALL * panel_a, A.row, A.col), i % TALL, k)

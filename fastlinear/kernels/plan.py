@@ -18,6 +18,7 @@ COPIED_BYTES, CROWDING_BYTES = sizes.COPIED_BYTES, sizes.CROWDING_BYTES
 FAR_BYTES, FAR_ROWS, FORMED_BLOCKS = sizes.FAR_BYTES, sizes.FAR_ROWS, sizes.FORMED_BLOCKS
 IN_PLACE_TERMS, PANEL_BYTES = sizes.IN_PLACE_TERMS, sizes.VECTORS * sizes.VECTOR_BYTES
 LED_BYTES, LED_ROWS = sizes.LED_BYTES, sizes.LED_ROWS
+HALVED_ROWS, PARTED_ROWS, PARTED_TERMS = sizes.HALVED_ROWS, sizes.PARTED_ROWS, sizes.PARTED_TERMS
 PASSED_BYTES, RESIDENT_BYTES = sizes.PASSED_BYTES, sizes.RESIDENT_BYTES
 ROWS_OF_A_BYTES = sizes.ROWS_OF_A_BYTES
 SETTLED_BYTES, SETTLED_ROWS = sizes.SETTLED_BYTES, sizes.SETTLED_ROWS
@@ -37,7 +38,7 @@ class Plan(NamedTuple):
     span: int
     """Columns of a strip of B."""
     chunk: int
-    """Terms that one pass over a strip takes."""
+    """Terms that one pass over a strip takes; fewer than a block's are copied at a time, too."""
     direct: bool
     """Whether B's columns are adjacent."""
     copied: int
@@ -77,6 +78,10 @@ def planned(item, I, J, K, A, B, formed):
     span = STREAM_BYTES // I // STRIP_BYTES * STRIP_BYTES if streamed else STRIP_BYTES
     if copies:
         span = min(span, STRIP_AREA // max(1, min(K, BLOCK)) // PANEL_BYTES * PANEL_BYTES)
+    most = HALVED_ROWS if far else PARTED_ROWS
+    parted = copies and not direct and most >= I
+    if parted:
+        span = PANEL_BYTES
     together = max(1, COPIED_BYTES // span) if direct and formed != FORM_B else 1
     copied = together * span // item if copies else 0
     bring_a = formed == FORM_A or are_rows_brought(item, I, J, K, A)
@@ -84,8 +89,14 @@ def planned(item, I, J, K, A, B, formed):
     if bring_a:
         rows = min(I, ROWS_OF_A_BYTES // item // TALL * TALL)
         columns = STRIPS_OF_ROWS * span // item
-    chunk = STREAM_STEPS if streamed else BLOCK
+    chunk = STREAM_STEPS if streamed else parted_terms(I) if parted else BLOCK
     return Plan(rows, columns, span // item, chunk, direct, copied, bring_a, block, far)
+
+
+@compiled
+def parted_terms(I):
+    """Return how many terms of a B are transposed at a time, for the few rows that then use it."""
+    return PARTED_TERMS // 2 if I <= HALVED_ROWS else PARTED_TERMS
 
 
 @compiled

@@ -71,13 +71,13 @@ def product(one, task):
         return
     item = itemsize(one)
     plan = planned(item, I, J, K, task.A, task.B, fused.formed)
-    span, streamed = plan.span * item, plan.chunk < BLOCK
+    span, resting = plan.span * item, plan.chunk < BLOCK
     panel = VECTORS * VECTOR_BYTES
     padded = up_to(min(span, J * item), panel)
     pitch = J * item if J * item < SHORT_BYTES else padded
-    summed = I if streamed else finished_rows(I, pitch) if fused.h != 0 else 0
+    summed = I if resting else finished_rows(I, pitch) if fused.h != 0 else 0
     partial = up_to(summed * pitch, VECTOR_BYTES)
-    strip = min(K, BLOCK) * up_to(min(plan.copied, J) * item, panel)
+    strip = min(K, plan.chunk) * up_to(min(plan.copied, J) * item, panel)
     brought = brought_bytes(item, plan.rows, min(K, plan.block), task.A) if plan.bring_a else 0
     nbytes = VECTOR_BYTES + partial + strip + brought
     scratch = borrow_bytes(nbytes, STACK_BYTES)
@@ -113,25 +113,40 @@ def strips(one, task, plan, P, T, F):
                     Vik = moved(fused.V, i, k)
                     Aik, panel_a = bring_rows(one, height, terms, Aik, Vik, F, fused)
                 for j in range(first, beyond, plan.span):
-                    columns = min(plan.span, beyond - j)
-                    Bk, panel_b = moved(B, k, j), n * B.col
-                    if plan.copied != 0:
-                        before = (j - first) % plan.copied
-                        if before == 0:
-                            wide, Vk = min(plan.copied, beyond - j), moved(fused.V, k, j)
-                            copy_strips(one, plan.direct, n, terms, wide, Bk, Vk, T, fused)
-                        t, panel_b = T + before * terms * item, terms * n * item
-                        Bk = Matrix(t, n * item, item)
-                    last = k + plan.block >= K
+                    columns, last = min(plan.span, beyond - j), k + plan.block >= K
                     row = bias + j * item if last and bias != 0 else 0
-                    end = End(k > 0, row, fused.h if last else 0, plan.far)
-                    Cij, Vij = moved(C, i, j), moved(fused.V, i, j)
+                    end = End(False, True, k > 0, row, fused.h if last else 0, plan.far)
+                    Bkj, Cij, Vij = moved(B, k, j), moved(C, i, j), moved(fused.V, i, j)
                     block = Block(
-                        height, columns, terms, Aik, Bk, panel_a, panel_b, plan.chunk, Cij, Vij
+                        height, columns, terms, Aik, Bkj, panel_a, n * B.col, plan.chunk, Cij, Vij
                     )
-                    if not plan.direct and plan.copied == 0:
+                    if plan.copied != 0:
+                        before, Vkj = (j - first) % plan.copied, moved(fused.V, k, j)
+                        wide = min(plan.copied, beyond - j) if before == 0 else 0
+                        copied_product(one, plan, block, n, before, wide, Vkj, P, T, end, fused)
+                    elif not plan.direct:
                         call(distant_address(one), (one, block, P, end, fused))
                     elif I == 1 and plan.chunk < BLOCK:
                         call(streamed_address(one), (one, block, P, end, fused))
                     else:
                         call(adjacent_address(one), (one, block, P, end, fused))
+
+
+@compiled(internal=True)
+def copied_product(one, plan, block, n, before, wide, V, P, T, end, fused):
+    """Compute a block whose B is copied to panels of n columns from T on, a part of it at a time.
+
+    ``wide`` columns are copied now, with ``V`` where they are to be formed; the strip begins
+    ``before`` columns behind the first one in T.
+    """
+    item, terms, part = itemsize(one), block.K, block.chunk
+    for t in range(0, max(terms, 1), part):
+        some = min(part, terms - t)
+        if wide > 0:
+            Bt, Vt = moved(block.B, t, 0), moved(V, t, 0)
+            copy_strips(one, plan.direct, n, some, wide, Bt, Vt, T, fused)
+        A, B = moved(block.A, 0, t), Matrix(T + before * some * item, n * item, item)
+        I, J, panel_a, panel_b = block.I, block.J, block.panel_a, some * n * item
+        piece = Block(I, J, some, A, B, panel_a, panel_b, part, block.C, block.V)
+        so_far = End(t > 0, t + part >= terms, end.accumulate, end.bias, end.h, end.far)
+        call(adjacent_address(one), (one, piece, P, so_far, fused))

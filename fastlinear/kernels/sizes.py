@@ -251,6 +251,20 @@ PASSED_BYTES = min(L2_BYTES, 2**20)
 At (16, 256, 256): 21 us; 26 when it was streamed. With twice that, and 2 MiB of L2, (8, 700, 700)
 took 121 us, and takes 99. Half of it for one row or two."""
 
+PARTED_ROWS = 128 if VECTOR_BYTES == 64 else 0
+"""Up to this many rows of A, a B whose lanes lie apart is transposed a panel and PARTED_TERMS at a
+time: those stay in the L1 cache, where the few tiles that take them would wait for more. On Emerald
+Rapids, dX of (4, 512, 512) took 97 us, and takes 62, of (8, 1024, 1024) 474 and 400, of (12, 512,
+512) 103 and 83; 32 to 128 rows take 0.87 to 1 of the time, 256 took 1 to 1.08. Not measured with
+32-byte vectors."""
+
+PARTED_TERMS = 128
+"""Terms of such a part, 32 KiB of a panel."""
+
+HALVED_ROWS = 24 if VECTOR_BYTES == 64 else 0
+"""Up to this many rows they are half as many: dX of (6, 512, 512) takes 0.75 of the time, and 0.82
+with all. More rows of a B from memory want its longer runs: dX of (64, 4096, 4096) took 1.16."""
+
 IN_PLACE_TERMS = 2**60 if VECTOR_BYTES == 64 else 24 * 1024
 """Where rows of A times the terms of a block are more than this, even a resident B is copied: where
 a panel is a single cache line wide, lines a power of two apart crowd the same few sets of the L1

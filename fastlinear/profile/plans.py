@@ -38,7 +38,7 @@ def chosen(case: Case) -> tuple[Product, Plan]:
 def is_streamed(case: Case) -> bool:
     """Return whether a case is one row against streamed lanes, which has a kernel of its own."""
     task, plan = chosen(case)
-    return bool(task.I == 1 and plan.chunk < sizes.BLOCK)
+    return bool(task.I == 1 and plan.chunk < sizes.BLOCK and not plan.copied)
 
 
 def choices(case: Case) -> Iterator[str]:
@@ -77,7 +77,7 @@ def how_b_is_read(plan: Plan) -> str:
     """Return how B comes to the tile."""
     if plan.copied:
         how = "copied" if plan.direct else "transposed"
-        return f"{how} to scratch, {plan.copied} columns and {sizes.BLOCK} terms at a time"
+        return f"{how} to scratch, {plan.copied} columns and {plan.chunk} terms at a time"
     if not plan.direct:
         blocks = "in turns" if sizes.IN_TURNS else "abreast"
         blocks = f"{sizes.ABREAST} of the sum's blocks {blocks}"
