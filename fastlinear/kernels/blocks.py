@@ -51,7 +51,10 @@ class Block(NamedTuple):
 
 
 class End(NamedTuple):
-    """What happens to a block's sums when they are finished."""
+    """How a block's sums begin, and what happens to them when they are finished.
+
+    Only a block whose B is copied comes in parts, of which not all begin and finish it.
+    """
 
     begun: bool
     """Whether the block's sums so far stand in the scratch for partial sums."""
@@ -92,7 +95,8 @@ def block_product(shape, one, block, P, end, fused):
         while i < I:
             Ai = moved(Matrix(A.data + i // TALL * panel_a, A.row, A.col), i % TALL, k)
             Ci = moved(C, i, 0)
-            Pi = moved(P, i if chunk < BLOCK else i - first, 0)
+            base = 0 if chunk < BLOCK else first  # row of C whose sums stand in P's first row
+            Pi = moved(P, i - base, 0)
             Oi = Pi if end.h != 0 or not finish else Ci
             # A constant drops the tall tile where rows are too few for it: transposing, it spills.
             if steps(shape) == 1 and I - i >= TALL:
@@ -108,8 +112,7 @@ def block_product(shape, one, block, P, end, fused):
                 row_of_tiles(wide, J, Ai, Bk, panel_b, Pi, Ci, Oi, step)
             i += rows
             if finish and (i >= I or are_enough(i - first, P)):
-                Pf = moved(P, first, 0) if chunk < BLOCK else P
-                Cf, Vf = moved(C, first, 0), moved(V, first, 0)
+                Pf, Cf, Vf = moved(P, first - base, 0), moved(C, first, 0), moved(V, first, 0)
                 activate(one, i - first, J, Pf, Cf, Vf, end.h, fused)
                 first = i
 
@@ -132,7 +135,7 @@ def are_enough(rows, P):
 @compiled(internal=True)
 def finished_rows(I, pitch):
     """Return how many rows of finished sums, ``pitch`` bytes each, scratch must hold for h."""
-    return min(I, (FINISHED_BYTES - 1) // max(pitch, 1) + TALL)
+    return min(I, (FINISHED_BYTES - 1) // pitch + TALL)
 
 
 @compiled(internal=True)

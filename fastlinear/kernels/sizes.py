@@ -58,8 +58,7 @@ takes 33."""
 FINISHED_BYTES = 1536
 """Finished sums in scratch that h takes at once, or a few rows more: six rows of 256 bytes. After
 each row of tiles, of few columns, forward at (1000, 54, 7) took 48 us with GELU, and takes 39; with
-tanh at (1000, 54, 24) 44, and takes 39. With half as much again (4096, 256, 64) took 1.04 of the
-time."""
+tanh at (1000, 54, 24) 44, and takes 39. With a third more (4096, 256, 64) took 1.04 of the time."""
 
 STRIP_BYTES = 1024
 """Width of the strip of B that is taken at a time (NC), or less where it is copied and a block of
@@ -237,8 +236,8 @@ in the L2 cache. The terms of one block count, which stay there meanwhile: with 
 MiB, dX of (24, 512, 512) took 110 us, and takes 76."""
 
 SETTLED_BYTES = min(RESIDENT_BYTES, 2**19)
-"""The same for more than SETTLED_ROWS rows: rows of A and of the result push a larger one out of
-the cache, whose sets a strip of it fills unevenly. On Emerald Rapids, Y of (256, 512, 512) took
+"""RESIDENT_BYTES for more than SETTLED_ROWS rows: rows of A and of the result push a larger one out
+of the cache, whose sets a strip of it fills unevenly. On Emerald Rapids, Y of (256, 512, 512) took
 1.47 ms in place, and takes 1.39, of (2048, 512, 512) 11.9 and 11.0; copied, 512 KiB took 1.02 times
 as long, and half of that 1.02 to 1.04."""
 
@@ -247,9 +246,9 @@ SETTLED_ROWS = 128
 0.97 at (128, 512, 512) and 1.01 at (128, 480, 480)."""
 
 PASSED_BYTES = min(L2_BYTES, 2**20)
-"""The same for fewer rows, 3 to STREAM_ROWS, and all terms: few passes over it, each of them long.
-At (16, 256, 256): 21 us; 26 when it was streamed. With twice that, and 2 MiB of L2, (8, 700, 700)
-took 121 us, and takes 99. Half of it for one row or two."""
+"""RESIDENT_BYTES for fewer rows, 3 to STREAM_ROWS, and all terms: few passes over it, each of them
+long. At (16, 256, 256): 21 us; 26 when it was streamed. With twice that, and 2 MiB of L2, (8, 700,
+700) took 121 us, and takes 99. Half of it for one row or two."""
 
 PARTED_ROWS = 128 if VECTOR_BYTES == 64 else 0
 """Up to this many rows of A, a B whose lanes lie apart is transposed a panel and PARTED_TERMS at a
