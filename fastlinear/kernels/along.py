@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastlinear.kernels.jit import compiled
-from fastlinear.kernels.shape import filled, is_filled, narrowed, width
+from fastlinear.kernels.shape import cut, is_cut, narrowed, width
 
 
 @compiled(internal=True, inline=True)
@@ -17,8 +17,11 @@ def along(shape, J, visit, rest):
     for j in range(0, main, n):
         visit(shape, n, j, rest)
     j, left, piece = main, J - main, width(large)
-    if is_filled(shape, left):
-        visit(filled(shape), left, j, rest)
+    if is_cut(shape, 4, left):
+        visit(cut(shape, 4), left, j, rest)
+        left = 0
+    if is_cut(shape, 3, left):
+        visit(cut(shape, 3), left, j, rest)
         left = 0
     while left * 2 > piece:
         visit(large, left, j, rest)

@@ -1,7 +1,8 @@
 """Which way round a product is computed: C = A B, or C^T = B^T A^T, the same sums.
 
 Tiles lay their vectors along the columns of C. Where C has but a few, most lanes would idle, and
-the product is turned round: its result goes to scratch, a few long rows, and from there to C.
+where A's rows are adjacent, bringing A to panels may cost more than the tiles. Then the product is
+turned round: its result goes to scratch, some rows of C at a time, and from there to C.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Any
 
 from numba import types
 
+from fastlinear.kernels.along import along
 from fastlinear.kernels.blocks import activate
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import (
@@ -28,27 +30,32 @@ from fastlinear.kernels.packing import (
     PLAIN,
     Fused,
     are_rows_brought,
+    copy_panel,
     fused_type,
 )
 from fastlinear.kernels.plan import leading_columns
-from fastlinear.kernels.product import Product, product
+from fastlinear.kernels.product import Product, product, up_to
 from fastlinear.kernels.scratch import borrow_bytes, return_bytes
+from fastlinear.kernels.shape import row_shape
 from fastlinear.kernels.shared import shared
 from fastlinear.kernels.sizes import (
     BRINGING,
     COPYING,
     FMA_CYCLES,
+    FMA_UNITS,
+    NARROW_BYTES,
     NARROW_ROWS,
     ROWS,
     STACK_BYTES,
+    TRANSPOSED_VECTOR_BYTES,
     TRANSPOSING,
-    TURNED_VECTORS,
     TURNING,
     VECTOR_BYTES,
-    VECTORS,
+    WIDTHS,
 )
 
 TALL, LOW, _ = ROWS
+WIDE, LOW_WIDE, _ = WIDTHS
 
 
 def _argument_types(scalar: Any) -> tuple[Any, Any]:
@@ -77,14 +84,13 @@ def run_product(one, task):
 def is_narrow(item, task):
     """Return whether C has so few columns that turning the product round pays for the copy."""
     I, J = task.I, task.J
-    lanes = VECTOR_BYTES // item
-    transposing = task.A.row != item
-    if lanes > I or not may_turn(item, task) or (transposing and TURNED_VECTORS * lanes < J):
+    if min(I, NARROW_ROWS) < J or not may_turn(item, task):
         return False
-    straight, turned = 10 * cycles(I, J, lanes), 10 * cycles(J, I, lanes)
+    lanes = VECTOR_BYTES // item
+    straight, turned = cycles(I, J, lanes), cycles(J, I, lanes)
     if are_rows_brought(item, I, J, task.K, task.A):
         straight += BRINGING * I
-    if transposing:
+    if task.A.row != item:
         turned += TRANSPOSING * I
     if are_rows_brought(item, J, I, task.K, transposed(task.B)):
         turned += BRINGING * J
@@ -93,33 +99,50 @@ def is_narrow(item, task):
 
 @compiled(internal=True)
 def cycles(I, J, lanes):
-    """Return the cycles that the tiles of an I x J product take for a term of the sum.
+    """Return the tenths of a cycle that the tiles of an I x J product take for a term of the sum.
 
     An fma for each vector, idle lanes included, and no tile less than an fma's latency.
     """
     vectors = (J + lanes - 1) // lanes
-    tiles = vectors // VECTORS + (vectors % VECTORS + 1) // 2
     low = (I % TALL + LOW - 1) // LOW
-    return I // TALL * TALL * vectors + low * max(LOW * vectors, FMA_CYCLES * tiles)
+    return I // TALL * row_cycles(TALL, WIDE, vectors) + low * row_cycles(LOW, LOW_WIDE, vectors)
+
+
+@compiled(internal=True)
+def row_cycles(height, width, vectors):
+    """Return those of a row of tiles ``height`` rows high and up to ``width`` vectors wide."""
+    tile = max(height * width * 10 // FMA_UNITS, 10 * FMA_CYCLES)
+    rest = vectors % width
+    last = max(height * rest * 10 // FMA_UNITS, 10 * FMA_CYCLES) if rest > 0 else 0
+    return vectors // width * tile + last
+
+
+@compiled
+def narrow_rows(item, J):
+    """Return how many rows of C, a multiple of NARROW_ROWS, go together: as fit the L1 cache."""
+    return max(1, NARROW_BYTES // (J * item) // NARROW_ROWS) * NARROW_ROWS
 
 
 @compiled(internal=True)
 def narrow_product(one, task):
     """Compute C^T = B^T A^T for some rows of C at a time, then end them: bias, h and h'."""
     item, J = itemsize(one), task.J
-    pitch = NARROW_ROWS * item
+    rows = min(task.I, narrow_rows(item, J))
+    pitch = up_to(rows * item, VECTOR_BYTES)
     nbytes = VECTOR_BYTES + 2 * J * pitch
     scratch = borrow_bytes(nbytes, STACK_BYTES)
     T = (scratch // VECTOR_BYTES + 1) * VECTOR_BYTES
-    for i in range(0, task.I, NARROW_ROWS):
-        piece = part(item, task, i, 0, min(NARROW_ROWS, task.I - i), J)
+    for i in range(0, task.I, rows):
+        piece = part(item, task, i, 0, min(rows, task.I - i), J)
         f, t = piece.fused, turned(piece)
         formed = PLAIN if f.formed == FORWARD else t.fused.formed
         sums = Fused(0, 0, f.hadamard, formed, t.fused.V, f.p, f.q)
         result = Matrix(T, pitch, item)
         call(product_address(one), (one, Product(t.I, t.J, t.K, t.A, t.B, result, 0, sums)))
+        if piece.bias != 0:
+            add_to_rows(one, J, piece.I, result, piece.bias)
         Z = Matrix(T + J * pitch, J * item, item) if f.h != 0 else piece.C
-        copy_turned(one, piece.I, J, result, piece.bias, Z)
+        copy_turned(one, piece.I, J, result, Z)
         activate(one, piece.I, J, Z, piece.C, f.V, f.h, f)
     return_bytes(scratch, nbytes, STACK_BYTES)
 
@@ -128,17 +151,27 @@ narrow_address = shared(narrow_product, _argument_types, lazy=True)
 
 
 @compiled(internal=True)
-def copy_turned(one, I, J, T, bias, Z):
-    """Z_ij = T_ji + b_j, where ``bias`` is the address of b, or 0."""
-    for j in range(J):
-        t = row_of(one, T, j, I)
-        if bias != 0:
-            b = row_of(one, Matrix(bias, 0, 0), 0, J)[j]
-            for i in range(I):
-                row_of(one, moved(Z, i, j), 0, 1)[0] = t[i] + b
-        else:
-            for i in range(I):
-                row_of(one, moved(Z, i, j), 0, 1)[0] = t[i]
+def add_to_rows(one, I, J, T, bias):
+    """Add b_i to each element of row i, where ``bias`` is the address of b."""
+    b = row_of(one, Matrix(bias, 0, 0), 0, I)
+    for i in range(I):
+        t = row_of(one, T, i, J)
+        for j in range(J):
+            t[j] += b[i]
+
+
+@compiled(internal=True)
+def copy_turned(one, I, J, T, Z):
+    """Z = T^T, I x J."""
+    part = itemsize(one), I, transposed(T), Z
+    along(row_shape(one, 2, TRANSPOSED_VECTOR_BYTES, True), J, copy_turned_columns, part)
+
+
+@compiled(internal=True, inline=True)
+def copy_turned_columns(shape, left, j, rest):
+    """Copy the ``left`` columns from j on."""
+    item, I, A, Z = rest
+    copy_panel(shape, item, I, moved(A, 0, j), Z.data + j * item, Z.row, left)
 
 
 @compiled(internal=True)

@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, models, register_model
 
-from fastlinear.kernels.sizes import FILLED_PERCENT, VECTORS, WHOLE_EDGE
+from fastlinear.kernels.sizes import CUTS, VECTORS, WHOLE_EDGE
 
 LANE_GROUP = 16
 """Bytes that one step of a transposing load takes from each row: the widest shuffle granule that
@@ -51,15 +51,16 @@ class Tile(types.Type):
         masked = vectors if last else vectors - vectors // 2
         return Tile(self.dtype, self.rows, vectors, self.lanes, masked, self.transposed)
 
-    def filled(self) -> Tile:
-        """Return the type as wide as this one for more than half of its columns.
-
-        Not where they are transposed: more code to compile, for little.
-        """
-        if self.transposed:
+    def cut(self, quarters: int) -> Tile:
+        """Return the type for columns of which the last begin so many quarters of this one."""
+        if not self.is_cut(quarters):
             return self.narrowed(False)
-        masked = self.vectors - self.vectors // 2
-        return Tile(self.dtype, self.rows, self.vectors, self.lanes, masked, self.transposed)
+        vectors = self.vectors * quarters // 4
+        return Tile(self.dtype, self.rows, vectors, self.lanes, 1, self.transposed)
+
+    def is_cut(self, quarters: int) -> bool:
+        """Return whether there is such a type: not where less is transposed, whose code is long."""
+        return quarters in CUTS and self.vectors % 4 == 0 and not self.transposed
 
     @property
     def itemsize(self) -> int:
@@ -143,22 +144,22 @@ def narrowed(typingctx, shape, last):
     return Shape(shape.tile.narrowed(last.literal_value))(shape, last), empty
 
 
-@intrinsic
-def filled(typingctx, shape):
-    """Return the masked shape, as wide, for columns that nearly fill it."""
-    return Shape(shape.tile.filled())(shape), empty
+@intrinsic(prefer_literal=True)
+def cut(typingctx, shape, quarters):
+    """Return the shape with so many quarters of the vectors, a constant, the last one masked."""
+    return Shape(shape.tile.cut(quarters.literal_value))(shape, quarters), empty
 
 
-@intrinsic
-def is_filled(typingctx, shape, left):
-    """Return whether so many columns nearly fill the shape; always false where none may."""
-    percent = 100 if shape.tile.transposed else FILLED_PERCENT
-    most = shape.tile.vectors * shape.tile.lanes * percent // 100
+@intrinsic(prefer_literal=True)
+def is_cut(typingctx, shape, quarters, left):
+    """Return whether the last of so many columns begin that quarter, and the shape may be cut."""
+    tile, count = shape.tile, quarters.literal_value
+    least = tile.vectors * tile.lanes * (count - 1 if tile.is_cut(count) else 4) // 4
 
     def codegen(context, builder, signature, args):
-        return builder.icmp_signed(">", args[1], args[1].type(most))
+        return builder.icmp_signed(">", args[2], args[2].type(least))
 
-    return types.boolean(shape, left), codegen
+    return types.boolean(shape, quarters, left), codegen
 
 
 @intrinsic

@@ -80,7 +80,10 @@ the product; above, it is transposed once into scratch. dX of (4, 4096, 4096): 9
 
 NARROW_ROWS = 256
 """Rows that a product with few columns computes together when it is turned round: long enough for
-the widest tile, and their scratch fits the L1 cache."""
+the widest tile, and their scratch fits the L1 cache. Or a multiple of them, as long as it does."""
+
+NARROW_BYTES = 16 * 1024
+"""Scratch for the sums of these rows, of which another such rests in the L1 cache."""
 
 FMA_CYCLES = 4
 """Cycles from an fma to the next one of its chain; 4 on most cores of today, on some 5."""
@@ -100,18 +103,19 @@ FORMED_BLOCKS = 8
 """Blocks that go one after another, or abreast, where A is one row that is formed in scratch: 16
 KiB of it in float32."""
 
-BRINGING = 5
+BRINGING = 7
 """Tenths of a cycle for an element of A that is brought to panels because its rows are adjacent.
 With the next three and the cycles of the tiles it decides which way round a product is computed: dW
-of (128, 784, 10) took 47 us, and 25 turned round."""
+of (128, 784, 10) took 47 us, and 25 turned round. Fitted on Emerald Rapids to 180 shapes, each
+timed both ways round: 1 % longer than with the better way for each of them."""
 
-TRANSPOSING = 4
+TRANSPOSING = 2
 """Tenths of a cycle for an element of A that, turned round, is transposed into strips of B."""
 
-COPYING = 12
+COPYING = 4
 """Tenths of a cycle for an element of the result that, turned round, is copied from scratch."""
 
-TURNING = 5000
+TURNING = 3000
 """Tenths of a cycle for turning round at all: a call and its scratch."""
 
 SHARE_WORK = 2**19
@@ -164,6 +168,9 @@ CPU_NAME = cpu_target.target_context.codegen()._get_host_cpu_name()
 HALF_RATE = CPU_NAME == "znver4"
 """Whether 64-byte vectors are computed by halves: one fma in a cycle, not two."""
 
+FMA_UNITS = 1 if HALF_RATE else 2
+"""Vectors that a core multiplies and adds in a cycle."""
+
 MASKED_STORES = VECTOR_BYTES == 64
 """Whether the last lanes of a row are stored with a mask, which AVX-512 does at full speed. AVX
 takes 12 cycles for each on Zen 3, and 4 by halves: Y and dX of (1000, 54, 7) took 17.7 and 16.7 us
@@ -171,11 +178,6 @@ with masks, and take 14.3 and 13.7. Other instruction sets have no masks."""
 
 GATHERED_BYTES = GROUP_BYTES + VECTOR_BYTES
 """Bytes from one such term to the next: a power of two would crowd a few sets of the L1 cache."""
-
-TURNED_VECTORS = 1 if VECTOR_BYTES == 64 else 2**60
-"""Vectors of columns up to which a product is turned round that must transpose A for it: two of 64
-bytes fill a tile of their own. On Emerald Rapids, Y of (42, 512, 17) took 20.8 us turned round, and
-takes 10.7, dX of (1000, 20, 512) 0.85 of the time. Not measured with 32-byte vectors."""
 
 IN_TURNS = REGISTERS == 16
 """Whether two blocks of a sum of one row against lanes that lie apart take turns, a cache line of
@@ -358,10 +360,11 @@ with a tail of 36 to 45 columns on Zen 4; but with 16 registers half a tile take
 two thirds of a whole one's time: dW of (374, 60, 60) took 40 us, and takes 37. Masks for 8 vectors
 are spilled."""
 
-FILLED_PERCENT = 75 if REGISTERS == 32 else 100
-"""A tile takes the last columns whole if they fill more of it than this; two halves cost as much,
-and a second tile's beginning and end. On Emerald Rapids, dW of (374, 60, 60) took 24.9 us, and
-takes 20; with half a tile and more, dX of (100, 40, 30) 3.1 us for 2.9."""
+CUTS = (4, 3) if REGISTERS == 32 else ()
+"""Quarters of its width of which a tile of four vectors takes the last columns whole, all vectors
+but the last one without a mask; by two tiles they would take longer, by a second one's beginning
+and end. On Emerald Rapids, dW of (374, 60, 60) took 24.9 us, and takes 20, Y of (120, 512, 37) 81,
+and takes 63. Two quarters and one are what WHOLE_EDGE leaves in any case."""
 
 TRANSPOSED_VECTOR_BYTES = min(VECTOR_BYTES, 32)
 """Vector width while transposing: two 16-byte loads fill a 32-byte register without a shuffle of

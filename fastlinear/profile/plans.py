@@ -8,7 +8,7 @@ import numpy as np
 
 from fastlinear.kernels import sizes
 from fastlinear.kernels.memory import Matrix
-from fastlinear.kernels.orientation import is_narrow, turned
+from fastlinear.kernels.orientation import is_narrow, narrow_rows, turned
 from fastlinear.kernels.packing import PLAIN, Fused
 from fastlinear.kernels.plan import Plan, planned
 from fastlinear.kernels.product import Product
@@ -50,8 +50,8 @@ def choices(case: Case) -> Iterator[str]:
     yield f"Computed as {form}: {task.I} x {task.J} sums of {task.K} terms."
     if is_narrow(item, task):
         yield (
-            f"Only {task.J} columns: turned round, {sizes.NARROW_ROWS} rows at a time, the result "
-            "copied from scratch."
+            f"Turned round, {narrow_rows(item, task.J)} rows at a time, the result copied from "
+            f"scratch: faster with {task.J} columns."
         )
     task, plan = chosen(case)
     lanes = sizes.VECTOR_BYTES // item
