@@ -18,7 +18,7 @@ COPIED_BYTES, CROWDING_BYTES = sizes.COPIED_BYTES, sizes.CROWDING_BYTES
 FAR_BYTES, FAR_ROWS, FORMED_BLOCKS = sizes.FAR_BYTES, sizes.FAR_ROWS, sizes.FORMED_BLOCKS
 IN_PLACE_TERMS, PANEL_BYTES = sizes.IN_PLACE_TERMS, sizes.VECTORS * sizes.VECTOR_BYTES
 LED_BYTES, LED_ROWS = sizes.LED_BYTES, sizes.LED_ROWS
-HALVED_ROWS, PARTED_ROWS, PARTED_TERMS = sizes.HALVED_ROWS, sizes.PARTED_ROWS, sizes.PARTED_TERMS
+HALVED_ROWS, PARTED_BYTES, PARTED_ROWS = sizes.HALVED_ROWS, sizes.PARTED_BYTES, sizes.PARTED_ROWS
 PASSED_BYTES, RESIDENT_BYTES = sizes.PASSED_BYTES, sizes.RESIDENT_BYTES
 ROWS_OF_A_BYTES = sizes.ROWS_OF_A_BYTES
 SETTLED_BYTES, SETTLED_ROWS = sizes.SETTLED_BYTES, sizes.SETTLED_ROWS
@@ -26,6 +26,7 @@ SPLIT_BYTES, SPLIT_ROWS = sizes.SPLIT_BYTES, sizes.SPLIT_ROWS
 STREAM_BYTES, STREAM_ROWS, STREAM_STEPS = sizes.STREAM_BYTES, sizes.STREAM_ROWS, sizes.STREAM_STEPS
 STRIP_AREA, STRIP_BYTES = sizes.STRIP_AREA, sizes.STRIP_BYTES
 STRIPS_OF_ROWS, TRANSPOSED_ROWS = sizes.STRIPS_OF_ROWS, sizes.TRANSPOSED_ROWS
+VECTOR_BYTES = sizes.VECTOR_BYTES
 
 
 class Plan(NamedTuple):
@@ -89,14 +90,16 @@ def planned(item, I, J, K, A, B, formed):
     if bring_a:
         rows = min(I, ROWS_OF_A_BYTES // item // TALL * TALL)
         columns = STRIPS_OF_ROWS * span // item
-    chunk = STREAM_STEPS if streamed else parted_terms(I) if parted else BLOCK
+    chunk = STREAM_STEPS if streamed else parted_terms(item, I, J) if parted else BLOCK
     return Plan(rows, columns, span // item, chunk, direct, copied, bring_a, block, far)
 
 
 @compiled
-def parted_terms(I):
+def parted_terms(item, I, J):
     """Return how many terms of a B are transposed at a time, for the few rows that then use it."""
-    return PARTED_TERMS // 2 if I <= HALVED_ROWS else PARTED_TERMS
+    vectors = min(sizes.VECTORS, (J * item + VECTOR_BYTES - 1) // VECTOR_BYTES)
+    nbytes = PARTED_BYTES // 2 if I <= HALVED_ROWS else PARTED_BYTES
+    return min(BLOCK, nbytes // (vectors * VECTOR_BYTES) // LINE_BYTES * LINE_BYTES)
 
 
 @compiled

@@ -253,14 +253,15 @@ long. At (16, 256, 256): 21 us; 26 when it was streamed. With twice that, and 2 
 700) took 121 us, and takes 99. Half of it for one row or two."""
 
 PARTED_ROWS = 128 if VECTOR_BYTES == 64 else 0
-"""Up to this many rows of A, a B whose lanes lie apart is transposed a panel and PARTED_TERMS at a
+"""Up to this many rows of A, a B whose lanes lie apart is transposed a panel and PARTED_BYTES at a
 time: those stay in the L1 cache, where the few tiles that take them would wait for more. On Emerald
 Rapids, dX of (4, 512, 512) took 97 us, and takes 62, of (8, 1024, 1024) 474 and 400, of (12, 512,
 512) 103 and 83; 32 to 128 rows take 0.87 to 1 of the time, 256 took 1 to 1.08. Not measured with
 32-byte vectors."""
 
-PARTED_TERMS = 128
-"""Terms of such a part, 32 KiB of a panel."""
+PARTED_BYTES = 32 * 1024
+"""Size of such a part. A narrower panel has more terms of it, since each part has its beginning and
+its end: with as many as the widest panel, Y of (8, 2630, 4) took 14.2 us, and takes 12.4."""
 
 HALVED_ROWS = 24 if VECTOR_BYTES == 64 else 0
 """Up to this many rows they are half as many: dX of (6, 512, 512) takes 0.75 of the time, and 0.82
