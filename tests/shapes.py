@@ -37,7 +37,8 @@ def shapes(dtype: type) -> list[tuple[int, int, int]]:
     parted = (*around(sizes.HALVED_ROWS), *around(sizes.PARTED_ROWS))
     awkward += [(s, 140, 30) for s in parted if s > 0]
     awkward += [(s, 520, 300) for s in around(sizes.SETTLED_ROWS)[1:]]
-    awkward += [(1, k, 70) for k in around(16)] + [(1, 37, n) for n in around(32)]
+    awkward += [(1, k, 70) for k in around(16)]
+    awkward += [(1, 37, n) for lanes in (8, 16, 32) for n in around(lanes)]
     for k in around(sizes.ABREAST * block):
         awkward += [(1, k, 9), (1, 20, k), (70, k, 1)]
     return sorted(set(awkward + narrow(dtype) + brought(dtype) + wide(dtype)))

@@ -13,7 +13,8 @@ Where lanes do not crowd, two tiles take turns, a cache line of terms each. With
 of them has two vectors, since two chains are half of what two units take: on Emerald Rapids, (1,
 440, 512) took 21.6 us by one tile, and takes 15.6, (1, 480, 1024) 103, and takes 73; by four
 tiles of one vector, 17.9 and 88; two of two, but each group of four terms a step of a loop: 20.7
-and 101.
+and 101. The last lanes are one tile of up to four vectors: 28 of them took 6.5 us at (1, 968, 28)
+one vector after another, and take 2.75.
 
 With 16 registers two blocks take turns in the same way. On Zen 3 they take 130 us at (1, 1024,
 1024), where one by one took 167. Two tiles in turns are better where lanes do not crowd: 430 us at
@@ -44,6 +45,7 @@ from fastlinear.kernels.tile import LINE_BYTES, add, load, row, stacked, store, 
 ABREAST, BLOCK, FETCHED_TILES = sizes.ABREAST, sizes.BLOCK, sizes.FETCHED_TILES
 IN_TURNS, TURN_TERMS, TURN_VECTORS = sizes.IN_TURNS, sizes.TURN_TERMS, sizes.TURN_VECTORS
 TRANSPOSED_VECTOR_BYTES = sizes.TRANSPOSED_VECTOR_BYTES
+TWO_PAIRS = 4 * TURN_VECTORS
 
 
 @compiled(internal=True)
@@ -69,17 +71,36 @@ def row_abreast(one, J, K, A, B, C, O, end):
 
     A's terms are adjacent, and so are B's rows.
     """
-    shape = row_shape(one, 1, TRANSPOSED_VECTOR_BYTES, True)
+    if are_lanes_crowded(B):
+        crowded_row(one, J, K, A, B, C, O, end)
+        return
     pair = with_rows(row_shape(one, TURN_VECTORS, TRANSPOSED_VECTOR_BYTES, True), 2)
-    n, item = width(shape), itemsize(one)
-    crowded = are_lanes_crowded(B)
-    terms = ABREAST * BLOCK if not IN_TURNS or (crowded and not end.far) else BLOCK
+    both = row_shape(one, TWO_PAIRS, TRANSPOSED_VECTOR_BYTES, True)
+    most, few = narrowed(both, False), narrowed(both, True)
+    least = narrowed(few, True)
+    n, item = 2 * width(pair), itemsize(one)
     main = J - J % n
-    pairs = 0 if crowded else main - main % (2 * width(pair))
-    for j in range(0, pairs, 2 * width(pair)):
+    for j in range(0, main, n):
         Bj, offset = moved(B, 0, j), j * item
         finished_sums(pair, gain_of_tiles, item, width(pair), K, BLOCK, A, Bj, offset, C, O, end)
-    for j in range(pairs, main, n):
+    left, Bj, offset = J - main, moved(B, 0, main), main * item
+    if left > width(few):
+        finished_sums(most, gain_of_blocks, item, left, K, BLOCK, A, Bj, offset, C, O, end)
+    elif left > width(least):
+        finished_sums(few, gain_of_blocks, item, left, K, BLOCK, A, Bj, offset, C, O, end)
+    elif left > 0:
+        terms = BLOCK if IN_TURNS else ABREAST * BLOCK
+        finished_sums(least, gain_of_blocks, item, left, K, terms, A, Bj, offset, C, O, end)
+
+
+@compiled(internal=True, inline=True)
+def crowded_row(one, J, K, A, B, C, O, end):
+    """Do so by few lanes at a time."""
+    shape, item = row_shape(one, 1, TRANSPOSED_VECTOR_BYTES, True), itemsize(one)
+    n = width(shape)
+    terms = BLOCK if IN_TURNS and end.far else ABREAST * BLOCK
+    main = J - J % n
+    for j in range(0, main, n):
         Bj, offset = moved(B, 0, j), j * item
         finished_sums(shape, gain_of_blocks, item, n, K, terms, A, Bj, offset, C, O, end)
     if main < J:
@@ -107,7 +128,7 @@ def finished_sums(shape, gain, item, left, K, terms, A, B, offset, C, O, end):
 def gain_of_blocks(shape, total, begun, item, left, K, A, B):
     """Return the sums, if they have begun, plus one block of K terms, or two."""
     if K <= BLOCK:
-        only = block(shape, zeros(shape), left, K, A, B)
+        only = by_lines(shape, item, left, K, A, B)
         return add(total, only) if begun else only
     if IN_TURNS:
         first, second = in_turns(
@@ -143,6 +164,19 @@ def in_turns(shape, item, left, K, A, B, C, D):
     first = block(shape, first, left, K - main, Matrix(a, 0, item), Matrix(b, item, B.col))
     second = block(shape, second, left, K - main, Matrix(c, 0, item), Matrix(d, item, D.col))
     return first, second
+
+
+@compiled(internal=True, inline=True)
+def by_lines(shape, item, left, K, A, B):
+    """Return a sum of K terms of A B, a cache line of them in a step of the loop."""
+    line = LINE_BYTES // item
+    main, tile = K - K % line, zeros(shape)
+    a, b = A.data, B.data
+    for _ in range(0, main, line):
+        groups = line // steps(shape)
+        tile = whole_groups(shape, tile, left, groups, a, item, Matrix(b, item, B.col))
+        a, b = a + LINE_BYTES, b + LINE_BYTES
+    return block(shape, tile, left, K - main, Matrix(a, 0, item), Matrix(b, item, B.col))
 
 
 @compiled(internal=True, inline=True)
