@@ -134,7 +134,7 @@ def is_read_in_place(item, I, J, terms, B):
         return I * terms <= 2 * IN_PLACE_TERMS
     # Each of B's rows is on a page of its own where they are longer than what is read of them.
     rows = SPLIT_ROWS // 2 if B.row >= 2 * min(J * item, STRIP_BYTES) else SPLIT_ROWS
-    straddling = I >= rows and terms * J * item > SPLIT_BYTES
+    straddling = rows <= I and terms * J * item > SPLIT_BYTES
     return I * terms <= IN_PLACE_TERMS and not straddling
 
 

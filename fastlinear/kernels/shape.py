@@ -52,15 +52,24 @@ class Tile(types.Type):
         return Tile(self.dtype, self.rows, vectors, self.lanes, masked, self.transposed)
 
     def cut(self, quarters: int) -> Tile:
-        """Return the type for columns of which the last begin so many quarters of this one."""
+        """Return the type of so many quarters of the width, masked from ``least`` columns on."""
         if not self.is_cut(quarters):
             return self.narrowed(False)
         vectors = self.vectors * quarters // 4
-        return Tile(self.dtype, self.rows, vectors, self.lanes, 1, self.transposed)
+        masked = vectors - self.least(quarters) // self.lanes
+        return Tile(self.dtype, self.rows, vectors, self.lanes, masked, self.transposed)
 
     def is_cut(self, quarters: int) -> bool:
-        """Return whether there is such a type: not where less is transposed, whose code is long."""
-        return quarters in CUTS and self.vectors % 4 == 0 and not self.transposed
+        """Return whether there is such a type: not where more code would bring little.
+
+        What is transposed is long, and one row waits for each fma, however wide.
+        """
+        long = self.transposed or (self.rows == 1 and quarters < 4)
+        return quarters in CUTS and self.vectors % 4 == 0 and not long
+
+    def least(self, quarters: int) -> int:
+        """Return how many columns are too few for it: a quarter less, or half of one row."""
+        return self.vectors * self.lanes * (2 if self.rows == 1 else quarters - 1) // 4
 
     @property
     def itemsize(self) -> int:
@@ -146,15 +155,15 @@ def narrowed(typingctx, shape, last):
 
 @intrinsic(prefer_literal=True)
 def cut(typingctx, shape, quarters):
-    """Return the shape with so many quarters of the vectors, a constant, the last one masked."""
+    """Return the shape with so many quarters of the vectors, a constant, masked at their end."""
     return Shape(shape.tile.cut(quarters.literal_value))(shape, quarters), empty
 
 
 @intrinsic(prefer_literal=True)
 def is_cut(typingctx, shape, quarters, left):
-    """Return whether the last of so many columns begin that quarter, and the shape may be cut."""
+    """Return whether so many columns are enough for `cut`, and the shape may be cut."""
     tile, count = shape.tile, quarters.literal_value
-    least = tile.vectors * tile.lanes * (count - 1 if tile.is_cut(count) else 4) // 4
+    least = tile.least(count) if tile.is_cut(count) else tile.vectors * tile.lanes
 
     def codegen(context, builder, signature, args):
         return builder.icmp_signed(">", args[2], args[2].type(least))
