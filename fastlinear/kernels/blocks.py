@@ -21,6 +21,7 @@ from fastlinear.kernels.rank_update import (
     panel_offsets,
     rank_update,
     row_offsets,
+    unknown,
 )
 from fastlinear.kernels.shape import panel_width, row_shape, steps, widened, with_rows
 from fastlinear.kernels.shared import shared
@@ -190,7 +191,9 @@ def tile_product(shape, left, j, rest):
     for _ in range(0, main, n):
         operand = load_operand(shape, b, panels_of_B, B.col, left)
         tile = rank_update(tile, operand, a, rows_of_A, A.col)
-        a += n * A.col
+        # LLVM would keep an address for each row, and add to all of them: 44 instructions for 40 a
+        # step, which counts where another thread takes half of the core: 0.92 of the time there.
+        a = unknown(a + n * A.col)
         b += n * B.row
     for _ in range(main, step.terms):
         tile = rank_update(tile, gather_operand(shape, b, B.col, left), a, rows_of_A, A.col)
