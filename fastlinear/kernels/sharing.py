@@ -49,13 +49,13 @@ def cell(t, threads, I, J, lanes):
     """Return row, column, height and width of cell t of a grid of ``threads`` cells over I x J.
 
     Of all grids, the one whose largest cell is done first; a cell costs its whole vectors times its
-    rows, and each column of vectors as much again as COPY_ROWS rows, for reading B.
+    rows, and each of its rows and columns as much again as COPY_ROWS, for reading A and B.
     """
     best, along = -1, 1
     for n in range(1, threads + 1):
         if threads % n == 0:
-            vectors = (-(-J // n) + lanes - 1) // lanes
-            cost = vectors * (-(-I * n // threads) + COPY_ROWS)
+            rows, columns = -(-I * n // threads), (-(-J // n) + lanes - 1) // lanes * lanes
+            cost = rows * columns + COPY_ROWS * (rows + columns)
             if best < 0 or cost < best:
                 best, along = cost, n
     down = threads // along
