@@ -82,7 +82,10 @@ def run_product(one, task):
 
 @compiled
 def is_narrow(item, task):
-    """Return whether C has so few columns that turning the product round pays for the copy."""
+    """Return whether C has so few columns that turning the product round pays for the copy.
+
+    Never if they are more than the rows that go together, so that scratch has a limit.
+    """
     I, J = task.I, task.J
     if min(I, NARROW_ROWS) < J or not may_turn(item, task):
         return False
@@ -129,7 +132,7 @@ def narrow_product(one, task):
     item, J = itemsize(one), task.J
     rows = min(task.I, narrow_rows(item, J))
     pitch = up_to(rows * item, VECTOR_BYTES)
-    nbytes = VECTOR_BYTES + 2 * J * pitch
+    nbytes = VECTOR_BYTES + (2 if task.fused.h != 0 else 1) * J * pitch
     scratch = borrow_bytes(nbytes, STACK_BYTES)
     T = (scratch // VECTOR_BYTES + 1) * VECTOR_BYTES
     for i in range(0, task.I, rows):
@@ -163,8 +166,8 @@ def add_to_rows(one, I, J, T, bias):
 @compiled(internal=True)
 def copy_turned(one, I, J, T, Z):
     """Z = T^T, I x J."""
-    part = itemsize(one), I, transposed(T), Z
-    along(row_shape(one, 2, TRANSPOSED_VECTOR_BYTES, True), J, copy_turned_columns, part)
+    rest = itemsize(one), I, transposed(T), Z
+    along(row_shape(one, 2, TRANSPOSED_VECTOR_BYTES, True), J, copy_turned_columns, rest)
 
 
 @compiled(internal=True, inline=True)
