@@ -80,7 +80,7 @@ def planned(item, I, J, K, A, B, formed):
     if copies:
         span = min(span, STRIP_AREA // max(1, min(K, BLOCK)) // PANEL_BYTES * PANEL_BYTES)
     most = HALVED_ROWS if far else PARTED_ROWS
-    parted = copies and not direct and most >= I
+    parted = copies and not direct and most >= I and 2 * K * STRIP_BYTES > PARTED_BYTES
     if parted:
         span = PANEL_BYTES
     together = max(1, COPIED_BYTES // span) if direct and formed != FORM_B else 1
