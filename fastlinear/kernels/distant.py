@@ -45,7 +45,7 @@ from fastlinear.kernels.tile import LINE_BYTES, add, load, row, stacked, store, 
 ABREAST, BLOCK, FETCHED_TILES = sizes.ABREAST, sizes.BLOCK, sizes.FETCHED_TILES
 IN_TURNS, TURN_TERMS, TURN_VECTORS = sizes.IN_TURNS, sizes.TURN_TERMS, sizes.TURN_VECTORS
 TRANSPOSED_VECTOR_BYTES = sizes.TRANSPOSED_VECTOR_BYTES
-TWO_PAIRS = 4 * TURN_VECTORS
+LAST_VECTORS = 8 if not IN_TURNS else 2  # of a shape whose half, and quarter, takes the last lanes
 
 
 @compiled(internal=True)
@@ -75,7 +75,7 @@ def row_abreast(one, J, K, A, B, C, O, end):
         crowded_row(one, J, K, A, B, C, O, end)
         return
     pair = with_rows(row_shape(one, TURN_VECTORS, TRANSPOSED_VECTOR_BYTES, True), 2)
-    both = row_shape(one, TWO_PAIRS, TRANSPOSED_VECTOR_BYTES, True)
+    both = row_shape(one, LAST_VECTORS, TRANSPOSED_VECTOR_BYTES, True)
     most, few = narrowed(both, False), narrowed(both, True)
     least = narrowed(few, True)
     n, item = 2 * width(pair), itemsize(one)
@@ -86,7 +86,7 @@ def row_abreast(one, J, K, A, B, C, O, end):
     left, Bj, offset = J - main, moved(B, 0, main), main * item
     if left > width(few):
         finished_sums(most, gain_of_blocks, item, left, K, BLOCK, A, Bj, offset, C, O, end)
-    elif left > width(least):
+    elif not IN_TURNS and left > width(least):
         finished_sums(few, gain_of_blocks, item, left, K, BLOCK, A, Bj, offset, C, O, end)
     elif left > 0:
         terms = BLOCK if IN_TURNS else ABREAST * BLOCK
@@ -152,9 +152,7 @@ def gain_of_tiles(shape, total, begun, item, left, K, A, B):
 def in_turns(shape, item, left, K, A, B, C, D):
     """Return two sums of K terms, of A B and of C D: a cache line of each in turns."""
     line = LINE_BYTES // item
-    main, groups = K - K % line, line // steps(shape)
-    if IN_TURNS:  # LLVM would unroll, mix and spill; with 32 registers that is worth it
-        groups = unknown(groups)
+    main, groups = K - K % line, groups_of_line(shape, item)
     first = second = zeros(shape)
     a, b, c, d = A.data, B.data, C.data, D.data
     for _ in range(0, main, line):
@@ -167,13 +165,20 @@ def in_turns(shape, item, left, K, A, B, C, D):
 
 
 @compiled(internal=True, inline=True)
+def groups_of_line(shape, item):
+    """Return how many groups of terms, each transposed at once, a cache line has."""
+    groups = LINE_BYTES // item // steps(shape)
+    # LLVM would unroll, mix and spill; with 32 registers that is worth it.
+    return unknown(groups) if IN_TURNS else groups
+
+
+@compiled(internal=True, inline=True)
 def by_lines(shape, item, left, K, A, B):
     """Return a sum of K terms of A B, a cache line of them in a step of the loop."""
     line = LINE_BYTES // item
     main, tile = K - K % line, zeros(shape)
-    a, b = A.data, B.data
+    a, b, groups = A.data, B.data, groups_of_line(shape, item)
     for _ in range(0, main, line):
-        groups = line // steps(shape)
         tile = whole_groups(shape, tile, left, groups, a, item, Matrix(b, item, B.col))
         a, b = a + LINE_BYTES, b + LINE_BYTES
     return block(shape, tile, left, K - main, Matrix(a, 0, item), Matrix(b, item, B.col))
