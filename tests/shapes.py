@@ -34,11 +34,12 @@ def shapes(dtype: type) -> list[tuple[int, int, int]]:
     awkward += [(70, 530, 141), (150, 1030, 300), (37, 211, 53), (1, 530, 520), (4, 260, 130)]
     awkward += [(s, 256, 9) for s in around(min(sizes.IN_PLACE_TERMS, 2**15) // 256)]
     awkward += [(s, 300, 50) for s in around(min(sizes.SPLIT_ROWS, 128))]
+    awkward += [(s, 520, 120) for s in around(min(sizes.SPLIT_ROWS, 128) // 2)]
     parted = (*around(sizes.HALVED_ROWS), *around(sizes.PARTED_ROWS))
     awkward += [(s, 140, 30) for s in parted if s > 0]
     awkward += [(s, 520, 300) for s in around(sizes.SETTLED_ROWS)[1:]]
     awkward += [(1, k, 70) for k in around(16)]
-    awkward += [(1, 37, n) for lanes in (8, 16, 32) for n in around(lanes)]
+    awkward += [(1, 37, n) for lanes in (4, 8, 16, 32) for n in around(lanes)]
     for k in around(sizes.ABREAST * block):
         awkward += [(1, k, 9), (1, 20, k), (70, k, 1)]
     return sorted(set(awkward + narrow(dtype) + brought(dtype) + wide(dtype)))
@@ -51,12 +52,14 @@ def edges() -> list[int]:
 
 
 def narrow(dtype: type) -> list[tuple[int, int, int]]:
-    """Return shapes with an axis so short that products are turned round, and just above."""
+    """Return shapes with an axis so short that products are turned round, and others near them."""
     lanes = sizes.VECTOR_BYTES // np.dtype(dtype).itemsize
     few = sorted({1, lanes // 4, lanes // 4 + 1, lanes // 2, lanes // 2 + 1})
     found = [(s, 33, n) for s in (lanes - 1, lanes, 2 * lanes, 70) for n in few]
     found += [(40, m, 70) for m in few] + [(n, 70, 40) for n in few]
     found += [(s, 20, 2) for s in around(sizes.NARROW_ROWS)] + [(40, k, 2) for k in around(16)]
+    pieces = sizes.NARROW_BYTES // (3 * np.dtype(dtype).itemsize) + 7
+    found += [(pieces, 40, 3), (300, 600, 17), (8, 530, 2 * lanes + 3)]
     return [*found, (100, 200, lanes // 2 + 2), (100, 200, 2 * lanes - 2)]
 
 

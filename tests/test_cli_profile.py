@@ -274,7 +274,7 @@ EARLY = "asked for early" if sizes.FETCHED else "B is"
         ("dX", (1, 20, 30), "B is transposed in registers on its way."),
         ("dX", (1, 1024, 2048), BLOCKS),
         ("dW", (64, 300, 300), "C^T = B^T A^T|A is brought to scratch"),
-        ("dW", (2000, 300, 3), "Turned round, 1280 rows at a time"),
+        ("dW", (2000, 300, 3), "Turned round, 300 rows at a time"),
         ("dX", (1, 2048, 2048), f"{BLOCKS}|{EARLY}"),
         ("Y", (1, 2048, 2048), f"{sizes.STREAM_STEPS} terms of|{EARLY}"),
         ("Y", (2, 2048, 2048), f"{sizes.STREAM_STEPS} terms of"),

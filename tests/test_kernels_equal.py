@@ -13,6 +13,7 @@ from fastlinear.kernels import formulation, loops, passes, sizes, tiled
 from fastlinear.kernels.alignment import aligned_copy
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import address_of
+from fastlinear.kernels.sharing import cell
 
 TILED, LOOPS = formulation("tiled"), formulation("loops")
 ACTIVATIONS = {
@@ -83,7 +84,17 @@ def test_every_shape(dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("act", ACTIVATIONS.values(), ids=ACTIVATIONS)
 @pytest.mark.parametrize(
-    "shape", [(2, 1, 1), (1, 5, 7), (9, 1, 7), (9, 5, 1), (3, 5, 7), (21, 35, 70), (40, 70, 130)]
+    "shape",
+    [
+        (2, 1, 1),
+        (1, 5, 7),
+        (9, 1, 7),
+        (9, 5, 1),
+        (3, 5, 7),
+        (21, 35, 70),
+        (40, 70, 130),
+        (300, 40, 9),
+    ],
 )
 def test_every_layout(dtype, act, shape):
     X, W, b, dA = problem(*shape, dtype)
@@ -159,6 +170,16 @@ def test_thread_invariance(dtype, shape):
             assert_same_bits(step(TILED, X, W, b, dA, ACTIVATIONS["gelu"]), expected)
     finally:
         fl.set_num_threads(before)
+
+
+def test_cells_cover_a_product_once():
+    for threads in range(1, 17):
+        for I, J, lanes in [(24, 392, 8), (392, 24, 16), (7, 3, 16), (1, 70, 8), (100, 100, 4)]:
+            taken = np.zeros((I, J), int)
+            for t in range(threads):
+                i, j, rows, columns = cell.py_func(t, threads, I, J, lanes)
+                taken[i : i + rows, j : j + columns] += 1
+            assert np.all(taken == 1), (threads, I, J, lanes)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -272,9 +293,12 @@ def test_strided_outputs(dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_last_columns_end_where_they_should(dtype):
     """Of any number of columns the last is written, and nothing behind it or between rows."""
-    M, (tall, low, _) = 5, sizes.ROWS
-    for S in (1, low, tall):
-        for N in range(1, max(sizes.WIDTHS) * sizes.VECTOR_BYTES // np.dtype(dtype).itemsize + 2):
+    tall, low, _ = sizes.ROWS
+    widest = max(sizes.WIDTHS) * sizes.VECTOR_BYTES // np.dtype(dtype).itemsize
+    # One row against lanes apart goes another way from TURN_TERMS on; many rows are turned round.
+    few = [(1, 5), (1, 20), (low, 5), (tall, 5)]
+    for S, M, most in [*((S, M, widest) for S, M in few), (300, 40, 9)]:
+        for N in range(1, most + 2):
             X, W, b, _ = problem(S, M, N, dtype)
             A, dX = blank(S, N, dtype=dtype), blank(S, N, dtype=dtype)
             loops.linear_forward(X, W, b, A)
@@ -321,8 +345,10 @@ def test_nan_and_infinity_propagate(dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_kernels_called_directly(dtype):
     """The four functions of `tiled` by themselves, b None included."""
-    for S, M, N in [(3, 5, 7), (40, 70, 130), (2, 0, 3), (0, 4, 3), (3, 4, 0)]:
+    empty = [(2, 0, 3), (0, 4, 3), (3, 4, 0), (200, 200, 0), (200, 0, 200)]
+    for S, M, N in [(3, 5, 7), (40, 70, 130), *empty]:
         X, W, b, dY = problem(S, M, N, dtype)
+        X, dY = np.asfortranarray(X), np.asfortranarray(dY)
         for bias in (b, None):
             computed, expected = blank(S, N, dtype=dtype), blank(S, N, dtype=dtype)
             tiled.linear_forward(X, W, bias, computed)

@@ -110,7 +110,7 @@ def test_instruction_sets_agree():
         from fastlinear.kernels import sizes
         digest = hashlib.sha256()
         for dtype in (np.float32, np.float64):
-            for S, M, N in [(1, 70, 50), (9, 600, 33), (40, 35, 130), (1, 1100, 700)]:
+            for S, M, N in [(1, 70, 50), (9, 600, 33), (40, 35, 130), (1, 1100, 700), (300, 70, 5)]:
                 draw = lambda *s: rng.uniform(-1, 1, s).astype(dtype)
                 for act in ("relu", "gelu", "tanh"):
                     layer = fl.Linear(M, N, activation=act, dtype=dtype, rng=1)

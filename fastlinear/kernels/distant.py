@@ -13,7 +13,7 @@ Where lanes do not crowd, two tiles take turns, a cache line of terms each. With
 of them has two vectors, since two chains are half of what two units take: on Emerald Rapids, (1,
 440, 512) took 21.6 us by one tile, and takes 15.6, (1, 480, 1024) 103, and takes 73; by four
 tiles of one vector, 17.9 and 88; two of two, but each group of four terms a step of a loop: 20.7
-and 101. The last lanes are one tile of up to four vectors: 28 of them took 6.5 us at (1, 968, 28)
+and 101. The last lanes are one tile, of up to four vectors: 28 of them took 6.5 us at (1, 968, 28)
 one vector after another, and take 2.75.
 
 With 16 registers two blocks take turns in the same way. On Zen 3 they take 130 us at (1, 1024,

@@ -87,7 +87,7 @@ def is_narrow(item, task):
     Never if they are more than the rows that go together, so that scratch has a limit.
     """
     I, J = task.I, task.J
-    if min(I, NARROW_ROWS) < J or not may_turn(item, task):
+    if J == 0 or min(I, NARROW_ROWS) < J or not may_turn(item, task):
         return False
     lanes = VECTOR_BYTES // item
     straight, turned = cycles(I, J, lanes), cycles(J, I, lanes)
@@ -96,7 +96,8 @@ def is_narrow(item, task):
     if task.A.row != item:
         turned += TRANSPOSING * I
     if are_rows_brought(item, J, I, task.K, transposed(task.B)):
-        turned += BRINGING * J
+        rows = narrow_rows(item, I, J)  # for which these are brought anew each time
+        turned += BRINGING * J * ((I + rows - 1) // rows)
     return task.K * (straight - turned) > COPYING * I * J + TURNING
 
 
@@ -121,16 +122,16 @@ def row_cycles(height, width, vectors):
 
 
 @compiled
-def narrow_rows(item, J):
-    """Return how many rows of C, a multiple of NARROW_ROWS, go together: as fit the L1 cache."""
-    return max(1, NARROW_BYTES // (J * item) // NARROW_ROWS) * NARROW_ROWS
+def narrow_rows(item, I, J):
+    """Return how many of the I rows of C go together: NARROW_ROWS, or more as long as they fit."""
+    return min(I, max(1, NARROW_BYTES // (J * item) // NARROW_ROWS) * NARROW_ROWS)
 
 
 @compiled(internal=True)
 def narrow_product(one, task):
     """Compute C^T = B^T A^T for some rows of C at a time, then end them: bias, h and h'."""
     item, J = itemsize(one), task.J
-    rows = min(task.I, narrow_rows(item, J))
+    rows = narrow_rows(item, task.I, J)
     pitch = up_to(rows * item, VECTOR_BYTES)
     nbytes = VECTOR_BYTES + (2 if task.fused.h != 0 else 1) * J * pitch
     scratch = borrow_bytes(nbytes, STACK_BYTES)
@@ -158,9 +159,9 @@ def add_to_rows(one, I, J, T, bias):
     """Add b_i to each element of row i, where ``bias`` is the address of b."""
     b = row_of(one, Matrix(bias, 0, 0), 0, I)
     for i in range(I):
-        t = row_of(one, T, i, J)
+        t, b_i = row_of(one, T, i, J), b[i]
         for j in range(J):
-            t[j] += b[i]
+            t[j] += b_i
 
 
 @compiled(internal=True)

@@ -99,7 +99,8 @@ def parted_terms(item, I, J):
     """Return how many terms of a B are transposed at a time, for the few rows that then use it."""
     vectors = min(sizes.VECTORS, (J * item + VECTOR_BYTES - 1) // VECTOR_BYTES)
     nbytes = PARTED_BYTES // 2 if I <= HALVED_ROWS else PARTED_BYTES
-    return min(BLOCK, nbytes // (vectors * VECTOR_BYTES) // LINE_BYTES * LINE_BYTES)
+    line = LINE_BYTES // item
+    return min(BLOCK, nbytes // (vectors * VECTOR_BYTES) // line * line)
 
 
 @compiled
@@ -132,8 +133,8 @@ def is_read_in_place(item, I, J, terms, B):
     """Return whether copying a B that is in the L2 cache would cost more than it saves."""
     if are_lines_whole(B):
         return I * terms <= 2 * IN_PLACE_TERMS
-    # Each of B's rows is on a page of its own where they are longer than what is read of them.
-    rows = SPLIT_ROWS // 2 if B.row >= 2 * min(J * item, STRIP_BYTES) else SPLIT_ROWS
+    spread = abs(B.row) >= 2 * min(J * item, STRIP_BYTES)  # over so many more pages
+    rows = SPLIT_ROWS // 2 if spread else SPLIT_ROWS
     straddling = rows <= I and terms * J * item > SPLIT_BYTES
     return I * terms <= IN_PLACE_TERMS and not straddling
 

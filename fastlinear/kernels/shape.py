@@ -11,6 +11,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
 from fastlinear.kernels.sizes import CUTS, VECTORS, WHOLE_EDGE
@@ -52,14 +53,14 @@ class Tile(types.Type):
         return Tile(self.dtype, self.rows, vectors, self.lanes, masked, self.transposed)
 
     def cut(self, quarters: int) -> Tile:
-        """Return the type of so many quarters of the width, masked from ``least`` columns on."""
-        if not self.is_cut(quarters):
+        """Return the type of so many quarters of the width, masked beyond ``too_few``."""
+        if not self.may_cut(quarters):
             return self.narrowed(False)
         vectors = self.vectors * quarters // 4
-        masked = vectors - self.least(quarters) // self.lanes
+        masked = vectors - self.too_few(quarters) // self.lanes
         return Tile(self.dtype, self.rows, vectors, self.lanes, masked, self.transposed)
 
-    def is_cut(self, quarters: int) -> bool:
+    def may_cut(self, quarters: int) -> bool:
         """Return whether there is such a type: not where more code would bring little.
 
         What is transposed is long, and one row waits for each fma, however wide.
@@ -67,8 +68,8 @@ class Tile(types.Type):
         long = self.transposed or (self.rows == 1 and quarters < 4)
         return quarters in CUTS and self.vectors % 4 == 0 and not long
 
-    def least(self, quarters: int) -> int:
-        """Return how many columns are too few for it: a quarter less, or half of one row."""
+    def too_few(self, quarters: int) -> int:
+        """Return the most columns that are too few for it: a quarter less, or half of one row."""
         return self.vectors * self.lanes * (2 if self.rows == 1 else quarters - 1) // 4
 
     @property
@@ -161,12 +162,13 @@ def cut(typingctx, shape, quarters):
 
 @intrinsic(prefer_literal=True)
 def is_cut(typingctx, shape, quarters, left):
-    """Return whether so many columns are enough for `cut`, and the shape may be cut."""
+    """Return whether so many columns are enough for `cut`; constantly false where none may be."""
     tile, count = shape.tile, quarters.literal_value
-    least = tile.least(count) if tile.is_cut(count) else tile.vectors * tile.lanes
 
     def codegen(context, builder, signature, args):
-        return builder.icmp_signed(">", args[2], args[2].type(least))
+        if not tile.may_cut(count):
+            return cgutils.false_bit
+        return builder.icmp_signed(">", args[2], args[2].type(tile.too_few(count)))
 
     return types.boolean(shape, quarters, left), codegen
 

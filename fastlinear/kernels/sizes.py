@@ -80,10 +80,12 @@ the product; above, it is transposed once into scratch. dX of (4, 4096, 4096): 9
 
 NARROW_ROWS = 256
 """Rows that a product with few columns computes together when it is turned round: long enough for
-the widest tile, and their scratch fits the L1 cache. Or a multiple of them, as long as it does."""
+the widest tile. With more columns than these it is not turned round, so that scratch has a limit:
+512 KiB, 1 MiB with an activation in float64."""
 
 NARROW_BYTES = 16 * 1024
-"""Scratch for the sums of these rows, of which another such rests in the L1 cache."""
+"""Scratch for sums up to which they may be a multiple of that: it rests in the L1 cache, another
+such beside it. dW of (12, 2, 3140) took 10.7 us, and takes 8.6."""
 
 FMA_CYCLES = 4
 """Cycles from an fma to the next one of its chain; 4 on most cores of today, on some 5."""
@@ -107,7 +109,8 @@ BRINGING = 3
 """Tenths of a cycle for an element of A that is brought to panels because its rows are adjacent.
 With the next three and the cycles of the tiles it decides which way round a product is computed: dW
 of (128, 784, 10) took 47 us, and 25 turned round. Fitted on Emerald Rapids to 250 shapes in both
-dtypes, each timed both ways round: 0.7 % longer than with the better way for each of them."""
+dtypes, each timed both ways round: 0.7 % longer than with the better way for each of them. Not
+measured with 32-byte vectors."""
 
 TRANSPOSING = 3
 """Tenths of a cycle for an element of A that, turned round, is transposed into strips of B."""
@@ -262,12 +265,12 @@ Rapids, dX of (4, 512, 512) took 97 us, and takes 62, of (8, 1024, 1024) 474 and
 
 PARTED_BYTES = 32 * 1024
 """Size of such a part. A narrower panel has more terms of it, since each part has its beginning and
-its end: with as many as the widest panel, Y of (8, 2630, 4) took 14.2 us, and takes 12.4. A strip
-of up to 16 terms is no larger itself: by panels dX of (8, 2630, 4) in a layer's order took 9.3 us,
-and takes 6.4; with 32 terms (8, 30, 700) took 1.1 times as long."""
+its end: with as many as the widest panel, Y of (8, 2630, 4) took 14.2 us, and takes 12.4. A whole
+strip that takes no more than half of it, 16 terms, is no part: by panels dX of (8, 2630, 4) in a
+layer's order took 9.3 us, and takes 6.4; with 32 terms (8, 30, 700) took 1.1 times as long."""
 
 HALVED_ROWS = 24 if VECTOR_BYTES == 64 else 0
-"""Up to this many rows they are half as many: dX of (6, 512, 512) takes 0.75 of the time, and 0.82
+"""Up to this many rows it is half of that: dX of (6, 512, 512) takes 0.75 of the time, and 0.82
 with all. More rows of a B from memory want its longer runs: dX of (64, 4096, 4096) took 1.16."""
 
 IN_PLACE_TERMS = 2**60 if VECTOR_BYTES == 64 else 24 * 1024
@@ -285,8 +288,9 @@ SPLIT_ROWS = (128 if HALF_RATE else 64) if VECTOR_BYTES == 64 else 2**60
 Rapids, dW of (256, 512, 512) took 1090 us in place, and takes 890, of (4096, 256, 64) 1.40 ms, and
 takes 1.23. For fewer rows the copy costs more: dW of (374, 60, 60) 24.7 us, and 29.1 copied. Zen 4
 has half as many units, and takes 1.22 ms for dW of (4096, 256, 64) in place, 1.35 copied. Half as
-many rows where each row of B is on a page of its own: dW of (2551, 52, 781) took 2.6 ms, and takes
-2.1, of (423, 60, 1205) 0.85 of the time; with a quarter, 16, up to 1.1."""
+many rows where those of B are twice as long as what a strip reads of them, and more: dW of (2551,
+52, 781) took 2.6 ms, and takes 2.1, of (423, 60, 1205) 0.85 of the time; with a quarter, 16, up to
+1.1."""
 
 SPLIT_BYTES = 48 * 1024
 """A block of B that is not more than this is in the L1 cache, from which straddling costs little:
@@ -367,10 +371,10 @@ two thirds of a whole one's time: dW of (374, 60, 60) took 40 us, and takes 37. 
 are spilled."""
 
 CUTS = (4, 3) if REGISTERS == 32 else ()
-"""Quarters of its width of which a tile of four vectors takes the last columns whole, all vectors
-but the last one without a mask; by two tiles they would take longer, by a second one's beginning
-and end. On Emerald Rapids, dW of (374, 60, 60) took 24.9 us, and takes 20, Y of (120, 512, 37) 81,
-and takes 63. Two quarters and one are what WHOLE_EDGE leaves in any case."""
+"""Quarters of its width of which a tile of four vectors takes the last columns whole, only its last
+vector masked (one row's upper half, and in one cut). By two tiles they would take longer, by a
+second one's beginning and end. On Emerald Rapids, dW of (374, 60, 60) took 24.9 us, and takes 20, Y
+of (120, 512, 37) 81, and takes 63. Two quarters and one are what WHOLE_EDGE leaves in any case."""
 
 TRANSPOSED_VECTOR_BYTES = min(VECTOR_BYTES, 32)
 """Vector width while transposing: two 16-byte loads fill a 32-byte register without a shuffle of

@@ -50,8 +50,8 @@ def choices(case: Case) -> Iterator[str]:
     yield f"Computed as {form}: {task.I} x {task.J} sums of {task.K} terms."
     if is_narrow(item, task):
         yield (
-            f"Turned round, {narrow_rows(item, task.J)} rows at a time, the result copied from "
-            f"scratch: faster with {task.J} columns."
+            f"Turned round, {narrow_rows(item, task.I, task.J)} rows at a time, the result copied "
+            f"from scratch: faster with {task.J} columns."
         )
     task, plan = chosen(case)
     lanes = sizes.VECTOR_BYTES // item
