@@ -95,7 +95,7 @@ def row_abreast(one, J, K, A, B, C, O, end):
 
 @compiled(internal=True, inline=True)
 def crowded_row(one, J, K, A, B, C, O, end):
-    """Do so by few lanes at a time."""
+    """Do so, few lanes at a time, so that they fit a set of the L1 cache; blocks go abreast."""
     shape, item = row_shape(one, 1, TRANSPOSED_VECTOR_BYTES, True), itemsize(one)
     n = width(shape)
     terms = BLOCK if IN_TURNS and end.far else ABREAST * BLOCK
