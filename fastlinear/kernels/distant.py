@@ -85,9 +85,9 @@ def row_abreast(one, J, K, A, B, C, O, end):
         finished_sums(pair, gain_of_tiles, item, width(pair), K, BLOCK, A, Bj, offset, C, O, end)
     left, Bj, offset = J - main, moved(B, 0, main), main * item
     if left > width(few):
-        finished_sums(most, gain_of_blocks, item, left, K, BLOCK, A, Bj, offset, C, O, end)
+        finished_sums(most, gain_of_block, item, left, K, BLOCK, A, Bj, offset, C, O, end)
     elif not IN_TURNS and left > width(least):
-        finished_sums(few, gain_of_blocks, item, left, K, BLOCK, A, Bj, offset, C, O, end)
+        finished_sums(few, gain_of_block, item, left, K, BLOCK, A, Bj, offset, C, O, end)
     elif left > 0:
         terms = BLOCK if IN_TURNS else ABREAST * BLOCK
         finished_sums(least, gain_of_blocks, item, left, K, terms, A, Bj, offset, C, O, end)
@@ -125,11 +125,17 @@ def finished_sums(shape, gain, item, left, K, terms, A, B, offset, C, O, end):
 
 
 @compiled(internal=True, inline=True)
+def gain_of_block(shape, total, begun, item, left, K, A, B):
+    """Return the sums, if they have begun, plus one block of K terms."""
+    only = by_lines(shape, item, left, K, A, B)
+    return add(total, only) if begun else only
+
+
+@compiled(internal=True, inline=True)
 def gain_of_blocks(shape, total, begun, item, left, K, A, B):
     """Return the sums, if they have begun, plus one block of K terms, or two."""
     if K <= BLOCK:
-        only = by_lines(shape, item, left, K, A, B)
-        return add(total, only) if begun else only
+        return gain_of_block(shape, total, begun, item, left, K, A, B)
     if IN_TURNS:
         first, second = in_turns(
             shape, item, left, BLOCK, A, B, moved(A, 0, BLOCK), moved(B, BLOCK, 0)
