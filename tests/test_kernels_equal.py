@@ -346,9 +346,10 @@ def test_nan_and_infinity_propagate(dtype):
 def test_kernels_called_directly(dtype):
     """The four functions of `tiled` by themselves, b None included."""
     empty = [(2, 0, 3), (0, 4, 3), (3, 4, 0), (200, 200, 0), (200, 0, 200)]
-    for S, M, N in [(3, 5, 7), (40, 70, 130), *empty]:
+    some = [(3, 5, 7), (40, 70, 130), *empty]
+    for (S, M, N), order in [(shape, order) for shape in some for order in "CF"]:
         X, W, b, dY = problem(S, M, N, dtype)
-        X, dY = np.asfortranarray(X), np.asfortranarray(dY)
+        X, dY = np.asarray(X, order=order), np.asarray(dY, order=order)
         for bias in (b, None):
             computed, expected = blank(S, N, dtype=dtype), blank(S, N, dtype=dtype)
             tiled.linear_forward(X, W, bias, computed)

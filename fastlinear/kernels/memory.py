@@ -47,6 +47,12 @@ def transposed(M):
     return Matrix(M.data, M.col, M.row)
 
 
+@compiled(internal=True)
+def up_to(nbytes, multiple):
+    """Return ``nbytes`` rounded up to a multiple."""
+    return (nbytes + multiple - 1) // multiple * multiple
+
+
 @compiled
 def row_of(like, M, i, length):
     """Return row i of M, whose columns are adjacent, as an array of the dtype of ``like``."""

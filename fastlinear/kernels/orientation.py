@@ -22,6 +22,7 @@ from fastlinear.kernels.memory import (
     moved,
     row_of,
     transposed,
+    up_to,
 )
 from fastlinear.kernels.packing import (
     FORM_A,
@@ -34,7 +35,7 @@ from fastlinear.kernels.packing import (
     fused_type,
 )
 from fastlinear.kernels.plan import leading_columns
-from fastlinear.kernels.product import Product, product, up_to
+from fastlinear.kernels.product import Product, product
 from fastlinear.kernels.scratch import borrow_bytes, return_bytes
 from fastlinear.kernels.shape import row_shape
 from fastlinear.kernels.shared import shared

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from fastlinear.kernels import sizes
 from fastlinear.kernels.jit import compiled
+from fastlinear.kernels.memory import up_to
 from fastlinear.kernels.packing import FORM_A, FORM_B, are_rows_brought
 from fastlinear.kernels.tile import LINE_BYTES
 
@@ -97,10 +98,10 @@ def planned(item, I, J, K, A, B, formed):
 @compiled
 def parted_terms(item, I, J):
     """Return how many terms of a B are transposed at a time, for the few rows that then use it."""
-    vectors = min(sizes.VECTORS, (J * item + VECTOR_BYTES - 1) // VECTOR_BYTES)
+    panel = min(PANEL_BYTES, up_to(J * item, VECTOR_BYTES))
     nbytes = PARTED_BYTES // 2 if I <= HALVED_ROWS else PARTED_BYTES
     line = LINE_BYTES // item
-    return min(BLOCK, nbytes // (vectors * VECTOR_BYTES) // line * line)
+    return min(BLOCK, nbytes // panel // line * line)
 
 
 @compiled

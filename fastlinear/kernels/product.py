@@ -28,7 +28,7 @@ from fastlinear.kernels import sizes
 from fastlinear.kernels.blocks import Block, End, adjacent_address, finished_rows
 from fastlinear.kernels.distant import distant_address
 from fastlinear.kernels.jit import compiled
-from fastlinear.kernels.memory import Matrix, call, itemsize, moved
+from fastlinear.kernels.memory import Matrix, call, itemsize, moved, up_to
 from fastlinear.kernels.packing import (
     Fused,
     bring_rows,
@@ -84,12 +84,6 @@ def product(one, task):
     P = (scratch // VECTOR_BYTES + 1) * VECTOR_BYTES
     strips(one, task, plan, Matrix(P, pitch, item), P + partial, P + partial + strip)
     return_bytes(scratch, nbytes, STACK_BYTES)
-
-
-@compiled(internal=True)
-def up_to(nbytes, multiple):
-    """Return ``nbytes`` rounded up to a multiple."""
-    return (nbytes + multiple - 1) // multiple * multiple
 
 
 @compiled(internal=True)
