@@ -34,12 +34,14 @@ from fastlinear.kernels.packing import (
     copy_panel,
     fused_type,
 )
-from fastlinear.kernels.plan import leading_columns
+from fastlinear.kernels.plan import are_sums_few, leading_columns
 from fastlinear.kernels.product import Product, product
 from fastlinear.kernels.scratch import borrow_bytes, return_bytes
 from fastlinear.kernels.shape import row_shape
 from fastlinear.kernels.shared import shared
 from fastlinear.kernels.sizes import (
+    ABREAST,
+    ABREAST_HEIGHTS,
     BRINGING,
     COPYING,
     FMA_CYCLES,
@@ -90,8 +92,7 @@ def is_narrow(item, task):
     I, J = task.I, task.J
     if J == 0 or min(I, NARROW_ROWS) < J or not may_turn(item, task):
         return False
-    lanes = VECTOR_BYTES // item
-    straight, turned = cycles(I, J, lanes), cycles(J, I, lanes)
+    straight, turned = cycles(item, I, J, task.K), cycles(item, J, I, task.K)
     if are_rows_brought(item, I, J, task.K, task.A):
         straight += BRINGING * I
     if task.A.row != item:
@@ -103,12 +104,17 @@ def is_narrow(item, task):
 
 
 @compiled(internal=True)
-def cycles(I, J, lanes):
-    """Return the tenths of a cycle that the tiles of an I x J product take for a term of the sum.
+def cycles(item, I, J, K):
+    """Return the tenths of a cycle that the tiles of an I x J product take for one of K terms.
 
     An fma for each vector, idle lanes included, and no tile less than an fma's latency.
     """
-    vectors = (J + lanes - 1) // lanes
+    if are_sums_few(item, I, J, K):
+        high, low, _ = ABREAST_HEIGHTS
+        waiting = 10 * FMA_CYCLES // ABREAST
+        whole = max(high * 10 // FMA_UNITS, waiting)
+        return I // high * whole + (I % high + low - 1) // low * waiting
+    vectors = up_to(J * item, VECTOR_BYTES) // VECTOR_BYTES
     low = (I % TALL + LOW - 1) // LOW
     return I // TALL * row_cycles(TALL, WIDE, vectors) + low * row_cycles(LOW, LOW_WIDE, vectors)
 

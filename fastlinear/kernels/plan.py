@@ -13,6 +13,7 @@ from fastlinear.kernels.memory import up_to
 from fastlinear.kernels.packing import FORM_A, FORM_B, are_rows_brought
 from fastlinear.kernels.tile import LINE_BYTES
 
+ABREAST, ABREAST_ROWS = sizes.ABREAST, sizes.ABREAST_ROWS
 ABREAST_BYTES, ABREAST_TERMS = sizes.ABREAST_BYTES, sizes.ABREAST_TERMS
 BLOCK, (TALL, LOW, _) = sizes.BLOCK, sizes.ROWS
 COPIED_BYTES, CROWDING_BYTES = sizes.COPIED_BYTES, sizes.CROWDING_BYTES
@@ -52,6 +53,8 @@ class Plan(NamedTuple):
     """Terms of the sum that are taken together: one block, or several, abreast or in turns."""
     far: bool
     """Whether B is larger than what caches keep of it, and so comes from memory."""
+    abreast: bool
+    """Whether a few sums take two blocks at once, see `abreast`."""
 
 
 @compiled
@@ -62,6 +65,11 @@ def planned(item, I, J, K, A, B, formed):
     """
     direct = B.col == item or J == 1
     far = K * J * item > FAR_BYTES
+    bring_a = formed == FORM_A or are_rows_brought(item, I, J, K, A)
+    in_panels = direct or I > TRANSPOSED_ROWS
+    if are_sums_few(item, I, J, K) and in_panels and formed != FORM_B and not bring_a:
+        both = ABREAST * BLOCK
+        return Plan(I, J, J, both, direct, 0 if direct else J, False, both, far, True)
     terms = min(K, BLOCK) if I > STREAM_ROWS else K
     resident = terms * J * item <= resident_bytes(I)
     if direct:
@@ -73,9 +81,9 @@ def planned(item, I, J, K, A, B, formed):
     streamed = direct and not copies and not resident
     in_registers = not direct and not copies
     apart = K * J * item > ABREAST_BYTES or are_lanes_crowded(B)
-    abreast = in_registers and apart and I == 1 and K >= ABREAST_TERMS and A.col == item
     block = BLOCK
-    if abreast:  # from end to end, as memory lies, unless A's row must be formed in scratch
+    if in_registers and apart and I == 1 and K >= ABREAST_TERMS and A.col == item:
+        # from end to end, as memory lies, unless A's row must be formed in scratch
         block = FORMED_BLOCKS * BLOCK if formed == FORM_A else K
     span = STREAM_BYTES // I // STRIP_BYTES * STRIP_BYTES if streamed else STRIP_BYTES
     if copies:
@@ -86,13 +94,18 @@ def planned(item, I, J, K, A, B, formed):
         span = PANEL_BYTES
     together = max(1, COPIED_BYTES // span) if direct and formed != FORM_B else 1
     copied = together * span // item if copies else 0
-    bring_a = formed == FORM_A or are_rows_brought(item, I, J, K, A)
     rows, columns = I, max(span // item, copied)
     if bring_a:
         rows = min(I, ROWS_OF_A_BYTES // item // TALL * TALL)
         columns = STRIPS_OF_ROWS * span // item
     chunk = STREAM_STEPS if streamed else parted_terms(item, I, J) if parted else BLOCK
-    return Plan(rows, columns, span // item, chunk, direct, copied, bring_a, block, far)
+    return Plan(rows, columns, span // item, chunk, direct, copied, bring_a, block, far, False)
+
+
+@compiled
+def are_sums_few(item, I, J, K):
+    """Return whether there are so few sums, each of so many terms, that two blocks go abreast."""
+    return J * item <= VECTOR_BYTES and I <= ABREAST_ROWS and I != TALL and K >= ABREAST * BLOCK
 
 
 @compiled

@@ -95,7 +95,15 @@ FAR_BYTES = 12 * 2**20
 
 ABREAST = 2
 """Blocks of the sum that go side by side, or in turns, where there is one row and lanes lie apart;
-the figures are in `distant`."""
+the figures are in `distant`; and where there are few sums, see `abreast`."""
+
+ABREAST_HEIGHTS = (4, 2, 1)
+"""Heights of a tile of such sums, one vector wide: with two blocks, 4 rows are the 8 chains that
+two units with an fma's latency of 4 cycles need."""
+
+ABREAST_ROWS = 2 * ROWS[0] - 1
+"""Rows of such sums, but for just one tall tile of them: from two of those on, and of one, the
+tall tile's own chains are enough."""
 
 CROWDING_BYTES = 4096
 """Lanes a multiple of this apart, 16 of two tiles, would crowd one set of the L1 cache: it keeps 8
