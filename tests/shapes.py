@@ -42,7 +42,7 @@ def shapes(dtype: type) -> list[tuple[int, int, int]]:
     awkward += [(1, 37, n) for lanes in (4, 8, 16, 32) for n in around(lanes)]
     for k in around(sizes.ABREAST * block):
         awkward += [(1, k, 9), (1, 20, k), (70, k, 1)]
-    return sorted(set(awkward + narrow(dtype) + brought(dtype) + wide(dtype)))
+    return sorted(set(awkward + narrow(dtype) + few(dtype) + brought(dtype) + wide(dtype)))
 
 
 def edges() -> list[int]:
@@ -61,6 +61,16 @@ def narrow(dtype: type) -> list[tuple[int, int, int]]:
     pieces = sizes.NARROW_BYTES // (3 * np.dtype(dtype).itemsize) + 7
     found += [(pieces, 40, 3), (300, 600, 17), (8, 530, 2 * lanes + 3)]
     return [*found, (100, 200, lanes // 2 + 2), (100, 200, 2 * lanes - 2)]
+
+
+def few(dtype: type) -> list[tuple[int, int, int]]:
+    """Return shapes with few sums of so many terms that blocks go abreast: dW, db, and Y."""
+    lanes = sizes.VECTOR_BYTES // np.dtype(dtype).itemsize
+    both = sizes.ABREAST * sizes.BLOCK
+    terms = [*around(both)[2:], both - sizes.BLOCK + 1, both + sizes.BLOCK + 1]
+    found = [(k, m, 3) for k in terms for m in (1, lanes - 1, lanes, lanes + 1)]
+    most = range(1, sizes.ABREAST_ROWS + 2)
+    return [*found, *((both + 70, 5, n) for n in most), *((s, both + 70, 4) for s in most)]
 
 
 def brought(dtype: type) -> list[tuple[int, int, int]]:

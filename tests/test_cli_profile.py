@@ -239,8 +239,7 @@ LOOP = Loop("row", ("vmovups (%rsi), %zmm1", "vfmadd231ps %zmm1, %zmm2, %zmm0"),
 @pytest.fixture
 def _quick_code(monkeypatch):
     monkeypatch.setattr(assembly, "READABLE", True)
-    monkeypatch.setattr(assembly, "product_code", lambda dtype: [LOOP])
-    monkeypatch.setattr(assembly, "streamed_code", lambda dtype: [LOOP])
+    monkeypatch.setattr(assembly, "product_code", lambda kernel, dtype: [LOOP])
 
 
 @pytest.mark.usefixtures("_quick_code")

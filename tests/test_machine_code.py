@@ -31,7 +31,7 @@ def dtype(request):
 @pytest.fixture(scope="module")
 def code(dtype):
     """All innermost loops of the product, compiled anew: Y, dW, db and dX are the same code."""
-    return assembly.product_code(dtype)
+    return assembly.product_code("product", dtype)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_copying_moves_no_vector_to_or_from_the_stack(code):
 
 def test_one_row_against_streamed_lanes(dtype):
     """All sums of a tile stay in registers during a pass, which is unrolled where they are many."""
-    loops = [loop for loop in assembly.streamed_code(dtype) if loop.fma]
+    loops = [loop for loop in assembly.product_code("streamed", dtype) if loop.fma]
     for loop in loops:
         assert set(loop.fma) == {sizes.VECTOR_BYTES}, loop.lines
         assert not loop.spills, loop.lines
@@ -98,6 +98,19 @@ def test_one_row_against_streamed_lanes(dtype):
         assert max(loop.fma[sizes.VECTOR_BYTES] for loop in loops) >= sizes.STREAM_STEPS * sums
     else:
         assert (sums, 0) in {(loop.sums, loop.stores) for loop in loops}
+
+
+def test_few_sums_of_two_blocks_abreast(dtype):
+    """Each term loads a vector for each block and a number for each sum, all in registers."""
+    loops = [loop for loop in assembly.product_code("abreast", dtype) if loop.fma]
+    for loop in loops:
+        assert set(loop.fma) == {sizes.VECTOR_BYTES}, loop.lines
+        assert not loop.spills, loop.lines
+        assert not loop.stores, loop.lines
+    for rows in sizes.ABREAST_HEIGHTS:
+        sums = sizes.ABREAST * rows
+        loads = sizes.ABREAST + sums
+        assert (sums, loads) in {(loop.sums, loop.loads / loop.steps) for loop in loops}
 
 
 @pytest.mark.parametrize(("rows", "vectors"), [*zip(sizes.ROWS, sizes.WIDTHS, strict=True)])

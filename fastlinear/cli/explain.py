@@ -26,6 +26,13 @@ FUNCTIONS = {
 }
 """The sums and their functions in each formulation."""
 
+KERNELS = {
+    "product": "the product",
+    "streamed": "one row against streamed lanes",
+    "abreast": "few sums of many terms",
+}
+"""What `assembly.KERNELS` are for."""
+
 WIDTH = 80
 """Columns of the text: a terminal's."""
 
@@ -123,17 +130,15 @@ def print_code(console: Console, case: Any, asm: bool) -> None:
     from rich.table import Table
 
     from fastlinear.profile import assembly
-    from fastlinear.profile.plans import is_streamed
+    from fastlinear.profile.plans import kernel_of
 
-    streamed = is_streamed(case)
-    kernel = "one row against streamed lanes" if streamed else "the product"
-    heading(console, f"The machine code of the loops over the terms, for {kernel}")
+    kernel = kernel_of(case)
+    heading(console, f"The machine code of the loops over the terms, for {KERNELS[kernel]}")
     if not assembly.READABLE:
         console.print("can be read for x86-64 only")
         return
     with console.status("compiling for the listing"):
-        code = assembly.streamed_code if streamed else assembly.product_code
-        loops = [loop for loop in code(case.dtype) if loop.fma]
+        loops = [loop for loop in assembly.product_code(kernel, case.dtype) if loop.fma]
     loops.sort(key=lambda loop: (max(loop.fma), loop.sums), reverse=True)
     table = Table()
     for title in ("bytes", "sums", "terms", "fma", "loads", "stores", "stack", "spills", "in all"):

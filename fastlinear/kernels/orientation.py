@@ -92,7 +92,8 @@ def is_narrow(item, task):
     I, J = task.I, task.J
     if J == 0 or min(I, NARROW_ROWS) < J or not may_turn(item, task):
         return False
-    straight, turned = cycles(item, I, J, task.K), cycles(item, J, I, task.K)
+    straight = cycles(item, I, J, task.K, task.B)
+    turned = cycles(item, J, I, task.K, transposed(task.A))
     if are_rows_brought(item, I, J, task.K, task.A):
         straight += BRINGING * I
     if task.A.row != item:
@@ -104,12 +105,12 @@ def is_narrow(item, task):
 
 
 @compiled(internal=True)
-def cycles(item, I, J, K):
+def cycles(item, I, J, K, B):
     """Return the tenths of a cycle that the tiles of an I x J product take for one of K terms.
 
     An fma for each vector, idle lanes included, and no tile less than an fma's latency.
     """
-    if are_sums_few(item, I, J, K):
+    if are_sums_few(item, I, J, K, B):
         high, low, _ = ABREAST_HEIGHTS
         waiting = 10 * FMA_CYCLES // ABREAST
         whole = max(high * 10 // FMA_UNITS, waiting)

@@ -66,10 +66,9 @@ def planned(item, I, J, K, A, B, formed):
     direct = B.col == item or J == 1
     far = K * J * item > FAR_BYTES
     bring_a = formed == FORM_A or are_rows_brought(item, I, J, K, A)
-    in_panels = direct or I > TRANSPOSED_ROWS
-    if are_sums_few(item, I, J, K) and in_panels and formed != FORM_B and not bring_a:
+    if are_sums_few(item, I, J, K, B) and formed != FORM_B and not bring_a:
         both = ABREAST * BLOCK
-        return Plan(I, J, J, both, direct, 0 if direct else J, False, both, far, True)
+        return Plan(I, J, J, both, True, 0, False, both, far, True)
     terms = min(K, BLOCK) if I > STREAM_ROWS else K
     resident = terms * J * item <= resident_bytes(I)
     if direct:
@@ -103,9 +102,10 @@ def planned(item, I, J, K, A, B, formed):
 
 
 @compiled
-def are_sums_few(item, I, J, K):
+def are_sums_few(item, I, J, K, B):
     """Return whether there are so few sums, each of so many terms, that two blocks go abreast."""
-    return J * item <= VECTOR_BYTES and I <= ABREAST_ROWS and I != TALL and K >= ABREAST * BLOCK
+    few = J * item <= VECTOR_BYTES and I <= ABREAST_ROWS and I != TALL
+    return few and K >= ABREAST * BLOCK and (B.col == item or J == 1)
 
 
 @compiled

@@ -74,12 +74,11 @@ def product(one, task):
     plan = planned(item, I, J, K, task.A, task.B, fused.formed)
     span, resting = plan.span * item, plan.chunk < BLOCK
     panel = VECTORS * VECTOR_BYTES
-    least = min(panel, up_to(J * item, VECTOR_BYTES))
     padded = up_to(min(span, J * item), panel)
     pitch = J * item if J * item < SHORT_BYTES else padded
     summed = I if resting else finished_rows(I, pitch) if fused.h != 0 else 0
     partial = up_to(summed * pitch, VECTOR_BYTES)
-    strip = min(K, plan.chunk) * up_to(min(plan.copied, J) * item, least)
+    strip = min(K, plan.chunk) * up_to(min(plan.copied, J) * item, panel)
     brought = brought_bytes(item, plan.rows, min(K, plan.block), task.A) if plan.bring_a else 0
     nbytes = VECTOR_BYTES + partial + strip + brought
     scratch = borrow_bytes(nbytes, STACK_BYTES)
@@ -148,7 +147,4 @@ def copied_product(one, plan, block, n, before, wide, V, P, T, end, fused):
         I, J, panel_a, panel_b = block.I, block.J, block.panel_a, some * n * item
         piece = Block(I, J, some, A, B, panel_a, panel_b, part, block.C, block.V)
         so_far = End(t > 0, t + part >= terms, end.accumulate, end.bias, end.h, end.far)
-        if plan.abreast and some > BLOCK:
-            call(abreast_address(one), (one, piece, P, so_far, fused))
-        else:
-            call(adjacent_address(one), (one, piece, P, so_far, fused))
+        call(adjacent_address(one), (one, piece, P, so_far, fused))

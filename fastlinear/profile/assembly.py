@@ -15,6 +15,7 @@ import numpy as np
 from numba import from_dtype
 from numba.core.caching import NullCache
 
+from fastlinear.kernels.abreast import abreast_product
 from fastlinear.kernels.blocks import adjacent_product
 from fastlinear.kernels.distant import distant_product
 from fastlinear.kernels.elementwise import kernel_types
@@ -164,15 +165,17 @@ def listing(function: Any, argument_types: Any) -> str:
     return str(fresh.overloads[argument_types].library.get_asm_str())
 
 
-def product_code(dtype: str) -> list[Loop]:
-    """Return the innermost loops of the tiled product for a dtype: the sums, and the copying."""
-    kernels = product, adjacent_product, distant_product
-    return [loop for kernel in kernels for loop in shared_code(kernel, dtype)]
+KERNELS = {
+    "product": (product, adjacent_product, distant_product),
+    "streamed": (streamed_product,),
+    "abreast": (abreast_product,),
+}
+"""What computes a product: in general, of one row against streamed lanes, or of few sums."""
 
 
-def streamed_code(dtype: str) -> list[Loop]:
-    """Return those of one row against streamed lanes; the terms of a pass are unrolled in them."""
-    return shared_code(streamed_product, dtype)
+def product_code(name: str, dtype: str) -> list[Loop]:
+    """Return the innermost loops of one of KERNELS for a dtype: the sums, and the copying."""
+    return [loop for kernel in KERNELS[name] for loop in shared_code(kernel, dtype)]
 
 
 def shared_code(kernel: Any, dtype: str) -> list[Loop]:

@@ -35,10 +35,13 @@ def chosen(case: Case) -> tuple[Product, Plan]:
     return task, planned(item, task.I, task.J, task.K, task.A, task.B, PLAIN)
 
 
-def is_streamed(case: Case) -> bool:
-    """Return whether a case is one row against streamed lanes, which has a kernel of its own."""
+def kernel_of(case: Case) -> str:
+    """Return which of `assembly.KERNELS` computes a case."""
     task, plan = chosen(case)
-    return bool(task.I == 1 and plan.chunk < sizes.BLOCK and not plan.copied)
+    if plan.abreast:
+        return "abreast"
+    is_streamed = task.I == 1 and plan.chunk < sizes.BLOCK and not plan.copied
+    return "streamed" if is_streamed else "product"
 
 
 def choices(case: Case) -> Iterator[str]:
@@ -54,16 +57,23 @@ def choices(case: Case) -> Iterator[str]:
             f"from scratch: faster with {task.J} columns."
         )
     task, plan = chosen(case)
-    lanes = sizes.VECTOR_BYTES // item
-    tall, *low = (f"{r} x {v * lanes}" for r, v in zip(sizes.ROWS, sizes.WIDTHS, strict=True))
-    yield (
-        f"Tiles of {tall} ({sizes.VECTORS} vectors of {lanes}), {' and '.join(low)} for the last "
-        "rows; narrowed or masked ones for the last columns."
-    )
+    yield tiles(plan, sizes.VECTOR_BYTES // item)
     yield f"A is {how_a_is_read(plan)}."
     yield f"B is {how_b_is_read(plan)}."
     if sizes.FETCHED and task.I == 1 and plan.far and not plan.copied:
         yield "B is larger than caches keep: its next rows are asked for early."
+
+
+def tiles(plan: Plan, lanes: int) -> str:
+    """Return which tiles compute the sums, in vectors of so many lanes."""
+    heights, vectors = sizes.ROWS, sizes.WIDTHS
+    if plan.abreast:
+        heights, vectors = sizes.ABREAST_HEIGHTS, (1, 1, 1)
+    tall, *low = (f"{r} x {v * lanes}" for r, v in zip(heights, vectors, strict=True))
+    return (
+        f"Tiles of {tall} ({vectors[0]} vectors of {lanes}), {' and '.join(low)} for the last "
+        "rows; narrowed or masked ones for the last columns."
+    )
 
 
 def how_a_is_read(plan: Plan) -> str:
@@ -89,6 +99,8 @@ def how_b_is_read(plan: Plan) -> str:
             f"read where it stands, {plan.chunk} terms of {plan.span} columns at a time; "
             "partial sums rest in scratch"
         )
+    if plan.abreast:
+        return f"read where it stands, {sizes.ABREAST} of the sum's blocks abreast"
     return "read where it stands: it fits the L2 cache, or only few rows pass over it"
 
 
