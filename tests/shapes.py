@@ -70,7 +70,8 @@ def few(dtype: type) -> list[tuple[int, int, int]]:
     terms = [*around(both)[2:], both - sizes.BLOCK + 1, both + sizes.BLOCK + 1]
     found = [(k, m, 3) for k in terms for m in (1, lanes - 1, lanes, lanes + 1)]
     most = range(1, sizes.ABREAST_ROWS + 2)
-    return [*found, *((both + 70, 5, n) for n in most), *((s, both + 70, 4) for s in most)]
+    found += [(both + 70, 5, n) for n in most]
+    return [*found, *((s, both + 70, n) for s in most for n in (1, 4))]
 
 
 def brought(dtype: type) -> list[tuple[int, int, int]]:

@@ -66,7 +66,7 @@ def planned(item, I, J, K, A, B, formed):
     direct = B.col == item or J == 1
     far = K * J * item > FAR_BYTES
     bring_a = formed == FORM_A or are_rows_brought(item, I, J, K, A)
-    if are_sums_few(item, I, J, K, B) and formed != FORM_B and not bring_a:
+    if direct and are_sums_few(item, I, J, K, B) and formed != FORM_B and not bring_a:
         both = ABREAST * BLOCK
         return Plan(I, J, J, both, True, 0, False, both, far, True)
     terms = min(K, BLOCK) if I > STREAM_ROWS else K
@@ -103,9 +103,12 @@ def planned(item, I, J, K, A, B, formed):
 
 @compiled
 def are_sums_few(item, I, J, K, B):
-    """Return whether there are so few sums, each of so many terms, that two blocks go abreast."""
-    few = J * item <= VECTOR_BYTES and I <= ABREAST_ROWS and I != TALL
-    return few and K >= ABREAST * BLOCK and (B.col == item or J == 1)
+    """Return whether there are so few sums, each of so many terms, that two blocks go abreast.
+
+    One column of some rows is turned round; one row does so where lanes lie apart, too.
+    """
+    few = J * item <= VECTOR_BYTES and I <= ABREAST_ROWS and I != TALL and K >= ABREAST * BLOCK
+    return few and (I == 1 or (J > 1 and B.col == item))
 
 
 @compiled
