@@ -50,7 +50,7 @@ def unbox_lent(typ: Lent, array: Any, c: Any) -> NativeValue:
     _set_sizes(builder, lent, [INTP(0)] * typ.ndim, [INTP(0)] * typ.ndim)
     lent.data = lent.data.type(None)
     with builder.if_then(builder.icmp_unsigned("!=", array, c.pyapi.borrow_none()), likely=True):
-        lent.data = _field(builder, array, DATA, lent.data.type)
+        lent.data = field(builder, array, DATA, lent.data.type)
         fits = _is_of(builder, array, dtype, typ.ndim)
         with builder.if_else(fits, likely=True) as (then, otherwise):
             with then:
@@ -70,11 +70,11 @@ def _set_sizes(builder: Any, lent: Any, shape: list[Any], strides: list[Any]) ->
 
 def _is_of(builder: Any, array: Any, dtype: np.dtype[Any], ndim: int) -> Any:
     """Return whether an array has that dtype, in this machine's byte order, and as many axes."""
-    description = _field(builder, array, DESCRIPTION, cgutils.voidptr_t)
+    description = field(builder, array, DESCRIPTION, cgutils.voidptr_t)
     swapped = I8(ord(dtype.newbyteorder("S").byteorder))
-    ndims = _field(builder, array, AXES, I32)
-    number = _field(builder, description, TYPE_NUMBER, I32)
-    order = _field(builder, description, BYTE_ORDER, I8)
+    ndims = field(builder, array, AXES, I32)
+    number = field(builder, description, TYPE_NUMBER, I32)
+    order = field(builder, description, BYTE_ORDER, I8)
     same_type = builder.icmp_signed("==", number, I32(dtype.num))
     same_type = builder.and_(same_type, builder.icmp_signed("!=", order, swapped))
     return builder.and_(same_type, builder.icmp_signed("==", ndims, I32(ndim)))
@@ -82,11 +82,11 @@ def _is_of(builder: Any, array: Any, dtype: np.dtype[Any], ndim: int) -> Any:
 
 def _sizes(builder: Any, array: Any, offset: int, ndim: int) -> list[Any]:
     """Return as many integers from where the field at ``offset`` points to."""
-    first = _field(builder, array, offset, cgutils.voidptr_t)
-    return [_field(builder, first, axis * INTP.width // 8, INTP) for axis in range(ndim)]
+    first = field(builder, array, offset, cgutils.voidptr_t)
+    return [field(builder, first, axis * INTP.width // 8, INTP) for axis in range(ndim)]
 
 
-def _field(builder: Any, structure: Any, offset: int, kind: ir.Type) -> Any:
+def field(builder: Any, structure: Any, offset: int, kind: ir.Type) -> Any:
     """Return what lies ``offset`` bytes behind a pointer."""
     pointer = cgutils.pointer_add(builder, structure, offset, kind.as_pointer())
     return builder.load(pointer)

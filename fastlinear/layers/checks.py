@@ -8,13 +8,15 @@ them. `Linear` comes here only where its own fast path does not serve.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+
+from fastlinear.kernels.apart import are_apart
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
@@ -104,7 +106,7 @@ def same_shape(name: str, array: Array, shape: Shape, reason: str) -> Array:
 
 
 def output(
-    out: Array | None, shape: Shape, dtype: np.dtype[Any], inputs: Iterable[Array | None]
+    out: Array | None, shape: Shape, dtype: np.dtype[Any], inputs: Sequence[Array | None]
 ) -> Array:
     """Return the C-contiguous array a kernel may fill.
 
@@ -116,14 +118,14 @@ def output(
         return np.empty(shape, dtype)
     array("out", out, dtype)
     same_shape("out", out, shape, "that of the result")
-    if not out.flags.writeable:
+    flags = out.flags
+    if not flags.writeable:
         raise ValueError("out: expected a writeable array, got a read-only one")
-    for x in inputs:
-        if x is not None and overlap(out, x):
-            raise ValueError(
-                "out: overlaps an array that the computation reads; give it its own memory"
-            )
-    return out if out.flags.c_contiguous else np.empty(shape, dtype)
+    if not are_apart(out, inputs) and any(overlap(out, x) for x in inputs if x is not None):
+        raise ValueError(
+            "out: overlaps an array that the computation reads; give it its own memory"
+        )
+    return out if flags.c_contiguous else np.empty(shape, dtype)
 
 
 def wanted(input_grad: bool, out: Array | None) -> None:

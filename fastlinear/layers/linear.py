@@ -15,7 +15,7 @@ from fastlinear.kernels import updates
 from fastlinear.kernels.alignment import aligned, aligned_zeros
 from fastlinear.layers import checks
 from fastlinear.layers.activation import ElementWise, resolve
-from fastlinear.layers.checks import Array
+from fastlinear.layers.checks import Array, Shape
 from fastlinear.layers.module import Arrays, Module
 
 
@@ -208,23 +208,22 @@ class Linear(Module):
         TypeError, ValueError
             Where a dtype or shape differs or ``out`` overlaps. Nothing has been written then.
         """
-        if out is None and not accumulate and type(dY) is ndarray and self._kept is not None:
+        if out is not None:
+            checks.wanted(input_grad, out)
+        if not accumulate and type(dY) is ndarray and self._kept is not None:
             # The fast path. The pass refuses more axes than two as it does other shapes: looking
             # for them here as well took 0.05 us.
             X, V, x_shape, _ = self._kept
-            dX = empty(x_shape, self.dtype) if input_grad else None
+            if out is None:
+                dX = empty(x_shape, self.dtype) if input_grad else None
+            else:
+                dX = self._output(out, x_shape, dY, X, V)
             if (self._backward or self._hold_backward())(dY, V, X, dX):
-                return dX
-        checks.wanted(input_grad, out)
+                return dX if out is None else checks.deliver(dX, out)  # type: ignore[arg-type]
         dY = checks.array("dY", dY, self.dtype)
         x_shape = self._check_backward(dY.shape, dY.dtype)
         X, V = self._kept[:2]  # type: ignore[index]  # _check_backward found it
-        dX = None
-        if out is not None:
-            read = (dY, *self._kept_arrays(), *self._arrays())
-            dX = checks.output(out, x_shape, self.dtype, read)
-        elif input_grad:
-            dX = np.empty(x_shape, self.dtype)
+        dX = self._output(out, x_shape, dY, *self._kept_arrays()) if input_grad else None
         run, db = self._backward or self._hold_backward(), None
         if accumulate:
             dW = np.empty_like(self._dW)
@@ -275,8 +274,12 @@ class Linear(Module):
         """Return X as rows of M, and the array for A, as it is and as rows of N."""
         rows = checks.matrix(X, self.dtype, self.in_features)
         shape = (*X.shape[:-1], self.out_features)
-        A = checks.output(out, shape, self.dtype, (X, *self._arrays()))
+        A = self._output(out, shape, X)
         return rows, A, checks.as_rows(A)
+
+    def _output(self, out: Array | None, shape: Shape, *read: Array | None) -> Array:
+        """Return the array for a result that is computed from arrays read and from the layer's."""
+        return checks.output(out, shape, self.dtype, (*read, *self._arrays()))
 
     def _mismatch(self, X: Array) -> TypeError:
         """Raise what is wrong with an X that the passes refused, or return that it is its dtype."""

@@ -301,5 +301,9 @@ class Module(ABC):
                     )
         return x_shape
 
+    def _arrays(self) -> tuple[Array | None, ...]:
+        """Return the arrays of the layer itself, which no output may overlap."""
+        return *self.params.values(), *self.grads.values()
+
     def _kept_arrays(self) -> list[Array | None]:
         return [] if self._kept is None else [self._kept[0], self._kept[1]]

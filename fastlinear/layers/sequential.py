@@ -136,7 +136,7 @@ class Sequential(Module):
         dY = checks.array("dY", dY, self.dtype)
         x_shape = self._check_backward(dY.shape, dY.dtype)
         if out is not None:
-            read = (dY, *self._kept_arrays(), *self.params.values(), *self.grads.values())
+            read = (dY, *self._kept_arrays(), *self._arrays())
             checks.output(out, x_shape, dY.dtype, read)
         first, *after = self.layers
         for layer in reversed(after):
@@ -168,8 +168,7 @@ class Sequential(Module):
             checks.last_axis("X", X, self.in_features)
         if out is not None:
             shape = X.shape if self.out_features is None else (*X.shape[:-1], self.out_features)
-            read = (X, *self.params.values(), *self.grads.values())
-            checks.output(out, shape, X.dtype, read)
+            checks.output(out, shape, X.dtype, (X, *self._arrays()))
 
     def _check_backward(self, shape: Shape, dtype: np.dtype[Any]) -> Shape:
         for layer in reversed(self.layers):
@@ -178,6 +177,9 @@ class Sequential(Module):
 
     def _kept_arrays(self) -> list[Array | None]:
         return [array for layer in self.layers for array in layer._kept_arrays()]
+
+    def _arrays(self) -> tuple[Array | None, ...]:
+        return tuple(array for layer in self.layers for array in layer._arrays())
 
     def __iter__(self) -> Iterator[Module]:
         return iter(self.layers)
