@@ -23,6 +23,8 @@ from fastlinear.kernels.lent import AXES, DATA, I32, INTP, SHAPE, STRIDES, field
 AT_ONCE = 8
 """Arrays that one call takes beside the output."""
 
+NONE = (None,) * AT_ONCE
+
 LONGEST = 8
 """Bytes of the longest element. Arrays of shorter ones seem to end a little later than they do."""
 
@@ -32,23 +34,26 @@ def are_apart(out: NDArray[Any], arrays: Sequence[NDArray[Any] | None]) -> bool:
 
     None, and an array without elements, lie apart from all.
     """
-    if config.DISABLE_JIT:
-        return not any(np.may_share_memory(out, array) for array in arrays if array is not None)
     rest = AT_ONCE - len(arrays)
     if rest < 0:
         return are_apart(out, arrays[:AT_ONCE]) and are_apart(out, arrays[AT_ONCE:])
-    return _entry()(out, *arrays, *(None,) * rest)
+    return _compiled()(out, *arrays, *NONE[:rest])
 
 
 @cache
-def _entry() -> Callable[..., bool]:
-    """Return `_is_apart`, compiled for spans; see `StridedKernel.entry`."""
-    entry: Callable[..., bool] = _is_apart.entry(*[Span()] * (1 + AT_ONCE))
+def _compiled() -> Callable[..., bool]:
+    """Return `is_apart` for arrays from Python; see `StridedKernel.entry`."""
+    if config.DISABLE_JIT:
+        return lambda out, *others: (
+            not any(np.may_share_memory(out, other) for other in others if other is not None)
+        )
+    entry: Callable[..., bool] = is_apart.entry(*[Span()] * (1 + AT_ONCE))
     return entry
 
 
 @compiled(any_layout=True)
-def _is_apart(out, a, b, c, d, e, f, g, h):
+def is_apart(out, a, b, c, d, e, f, g, h):
+    """Return whether the first span lies apart from the others."""
     first = apart(out, a) and apart(out, b) and apart(out, c) and apart(out, d)
     return first and apart(out, e) and apart(out, f) and apart(out, g) and apart(out, h)
 

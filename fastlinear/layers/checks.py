@@ -116,8 +116,8 @@ def output(
     """
     if out is None:
         return np.empty(shape, dtype)
-    array("out", out, dtype)
-    same_shape("out", out, shape, "that of the result")
+    if not (type(out) is np.ndarray and out.dtype is dtype and out.shape == shape):
+        same_shape("out", array("out", out, dtype), shape, "that of the result")
     flags = out.flags
     if not flags.writeable:
         raise ValueError("out: expected a writeable array, got a read-only one")
