@@ -140,6 +140,20 @@ def test_accumulate_adds_and_the_default_replaces():
     assert all((layer.grads[name] == g).all() for name, g in once.items())
 
 
+def test_what_accumulate_keeps_is_dropped_and_not_copied():
+    layer = integer_layer(7, 5)
+    X, dY = integers((6, 7), 3), integers((6, 5), 4)
+    layer.forward(X)
+    layer.backward(dY, accumulate=True)
+    once = {name: g.copy() for name, g in layer.grads.items()}
+    for other in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer)), layer):
+        other.clear_cache()
+        other.params["weight"][...] += 1
+        other.forward(X)
+        other.backward(dY, accumulate=True)
+    assert all((layer.grads[name] == 2 * g).all() for name, g in once.items())
+
+
 def test_input_grad_false_fills_the_same_gradients():
     layer = integer_layer(7, 5, activation="relu")
     layer.forward(integers((6, 7), 3))
