@@ -259,7 +259,7 @@ def test_explain(kernel, monkeypatch):
     assert "│    64 │    1 │     1 │   1 │     1 │      0 │     0 │      0 │      2 │" in out
 
 
-BLOCKS = f"{sizes.ABREAST} of the sum's blocks {'in turns' if sizes.IN_TURNS else 'abreast'}"
+BLOCKS = f"{sizes.ABREAST} of the sum's blocks {'in turns' if sizes.BLOCKS_IN_TURNS else 'abreast'}"
 EARLY = "asked for early" if sizes.FETCHED else "B is"
 
 
@@ -270,8 +270,10 @@ EARLY = "asked for early" if sizes.FETCHED else "B is"
         ("Y", (512, 1024, 2048), "B is copied to scratch"),
         ("Y", (2, 2048, 2048), "partial sums rest in scratch"),
         ("dX", (64, 300, 128), "B is transposed to scratch"),
-        ("dX", (1, 20, 30), "B is transposed in registers on its way."),
+        ("dX", (1, 20, 12), "B is transposed in registers on its way."),
         ("dX", (1, 1024, 2048), BLOCKS),
+        ("dX", (1, 1030, 1030), "two tiles in turns"),
+        ("dW", (4096, 8, 4), "Tiles of 4 x|2 of the sum's blocks abreast"),
         ("dW", (64, 300, 300), "C^T = B^T A^T|A is brought to scratch"),
         ("dW", (2000, 300, 3), "Turned round, 300 rows at a time"),
         ("dX", (1, 2048, 2048), f"{BLOCKS}|{EARLY}"),

@@ -16,7 +16,7 @@ loss = fl.CrossEntropyLoss()
 loss.forward(net.forward(np.ones((4, 6), np.float32)), np.array([0, 1, 2, 0]))
 net.backward(loss.backward())
 fl.AdamW(net).step()
-net.predict(np.ones((1, 6), np.float32))
+net.predict(np.ones((1, 6), np.float32), out=np.empty((1, 3), np.float32))
 """
 
 

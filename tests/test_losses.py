@@ -8,8 +8,7 @@ import pytest
 
 import fastlinear as fl
 from fastlinear.kernels import reductions
-from fastlinear.kernels.ranges import PARALLEL_WORK
-from fastlinear.kernels.sizes import BLOCK
+from fastlinear.kernels.sizes import BLOCK, SHARED_ELEMENTS
 
 EPS = np.finfo(float).eps
 f4 = np.float32
@@ -169,7 +168,7 @@ def test_softmax_gradient_is_summed_in_blocks_in_index_order():
 
 def test_large_inputs_have_the_bits_of_small_ones():
     """Rows computed in parallel chunks equal rows computed alone; so do their sums."""
-    S = PARALLEL_WORK // 64 + 37
+    S = SHARED_ELEMENTS // 64 + 37
     logits = np.random.default_rng(0).normal(size=(S, 64)).astype(f4)
     labels = np.arange(S) % 64
     softmax, loss = fl.Softmax(), fl.CrossEntropyLoss("sum")
@@ -182,7 +181,7 @@ def test_large_inputs_have_the_bits_of_small_ones():
     assert (loss.backward() == dX[rows]).all()
     terms = np.array([loss(logits[s], labels[s]) for s in range(S)], f4)
     assert blocked(terms) == L
-    n = PARALLEL_WORK + 1001
+    n = SHARED_ELEMENTS + 1001
     x, zero = logits.ravel()[:n], np.zeros(n, f4)
     mse = fl.MSELoss("sum")
     parts = [mse(x[i : i + BLOCK], zero[i : i + BLOCK]) for i in range(0, n, BLOCK)]

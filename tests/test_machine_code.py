@@ -50,7 +50,7 @@ def test_every_loop_multiplies_and_adds_whole_vectors(loops):
     assert {width for loop in loops for width in loop.fma} == WIDTHS
 
 
-UNROLLED_TURNS = 0 if sizes.IN_TURNS else 2 * sizes.TURN_VECTORS * LINE_BYTES // 4
+UNROLLED_TURNS = 0 if sizes.BLOCKS_IN_TURNS else 2 * sizes.TURN_VECTORS * LINE_BYTES // 4
 """Multiply-adds of two tiles in turns, a cache line of float32 terms each, where they are unrolled.
 
 LLVM reads far ahead in so long a loop, and lays some vectors down meanwhile. As a loop over groups

@@ -8,7 +8,7 @@ import pytest
 
 import fastlinear as fl
 from fastlinear.kernels import updates
-from fastlinear.kernels.ranges import PARALLEL_WORK
+from fastlinear.kernels.sizes import SHARED_ELEMENTS
 
 EPS = np.finfo(float).eps
 
@@ -104,7 +104,7 @@ def test_the_learning_rate_may_change_between_steps():
 
 
 def test_parallel_chunks_change_no_bit():
-    n = PARALLEL_WORK + 1001
+    n = SHARED_ELEMENTS + 1001
     rng = np.random.default_rng(0)
     whole = [rng.random(n).astype(np.float32) for _ in range(4)]
     calls = [

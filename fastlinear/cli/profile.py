@@ -18,8 +18,7 @@ from fastlinear.cli.options import (
     whole_numbers,
     writing,
 )
-from fastlinear.profile.cases import DTYPES as DTYPES  # `explain` takes it from here
-from fastlinear.profile.cases import Case, Shape
+from fastlinear.profile.cases import DTYPES, Case, Shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

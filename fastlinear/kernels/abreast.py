@@ -55,9 +55,9 @@ abreast_address = shared(abreast_product, block_types, lazy=True)
 def rows_of_sums(shape, J, K, A, B, C, O, end):
     """Add K terms to a few rows of C, if their sums have begun, and write them to O."""
     short = K - BLOCK
-    first, second = two_sums(shape, J, short, zeros(shape), zeros(shape), A, B)
+    first, second = two_sums(shape, J, short, BLOCK, zeros(shape), zeros(shape), A, B)
     A, B = moved(A, 0, short), moved(B, short, 0)
-    first, _ = two_sums(shape, J, BLOCK - short, first, zeros(shape), A, B)
+    first, _ = two_sums(shape, J, BLOCK - short, 0, first, zeros(shape), A, B)  # no second one
     if end.accumulate:
         first = add(load(shape, C.data, C.row, J), first)
     total = add(first, second)
@@ -67,11 +67,11 @@ def rows_of_sums(shape, J, K, A, B, C, O, end):
 
 
 @compiled(internal=True, inline=True)
-def two_sums(shape, J, K, first, second, A, B):
-    """Return two tiles, each plus K terms of A B; those of the second begin a block later."""
+def two_sums(shape, J, K, later, first, second, A, B):
+    """Return two tiles, each plus K terms of A B; those of the second begin ``later`` terms on."""
     rows = row_offsets(shape, A.row)
     a, b = A.data, B.data
-    c, d = a + BLOCK * A.col, b + BLOCK * B.row
+    c, d = a + later * A.col, b + later * B.row
     for _ in range(K):
         first = rank_update(first, load_operand(shape, b, FIRST, 0, J), a, rows, 0)
         second = rank_update(second, load_operand(shape, d, FIRST, 0, J), c, rows, 0)

@@ -1,4 +1,4 @@
-"""The matrix form in NumPy: each sum handed whole to BLAS, for comparison and as a fallback.
+"""The matrix form in NumPy: each sum handed whole to BLAS, for comparison.
 
 The order of the sums is the library's own, so results agree with ``loops`` and ``tiled`` only up
 to rounding. Inputs are trusted, outputs overwritten.

@@ -34,7 +34,7 @@ _, LOW_VECTORS, ONE_VECTORS = sizes.WIDTHS
 
 
 class Block(NamedTuple):
-    """One block of the sum for a strip of C: A (I, K), B (K, J), C and V (I, J)."""
+    """A block of the sum, or several, for a strip of C: A (I, K), B (K, J), C and V (I, J)."""
 
     I: int
     J: int

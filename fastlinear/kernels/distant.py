@@ -42,19 +42,18 @@ from fastlinear.kernels.shape import narrowed, panel_width, row_shape, steps, wi
 from fastlinear.kernels.shared import shared
 from fastlinear.kernels.tile import LINE_BYTES, add, load, row, stacked, store, zeros
 
-ABREAST, BLOCK, FETCHED_TILES = sizes.ABREAST, sizes.BLOCK, sizes.FETCHED_TILES
-IN_TURNS, TURN_TERMS, TURN_VECTORS = sizes.IN_TURNS, sizes.TURN_TERMS, sizes.TURN_VECTORS
+ABREAST, BLOCK, BLOCKS_IN_TURNS = sizes.ABREAST, sizes.BLOCK, sizes.BLOCKS_IN_TURNS
+FETCHED_TILES, LAST_VECTORS = sizes.FETCHED_TILES, sizes.LAST_VECTORS
+TURN_TERMS, TURN_VECTORS = sizes.TURN_TERMS, sizes.TURN_VECTORS
 TRANSPOSED_VECTOR_BYTES = sizes.TRANSPOSED_VECTOR_BYTES
-LAST_VECTORS = 8 if not IN_TURNS else 2  # of a shape whose half, and quarter, takes the last lanes
 
 
 @compiled(internal=True)
 def distant_product(one, block, P, end, fused):
     """Compute a block, or several of a sum of one row, for a strip of C."""
     I, J, K, A, B, panel_a, _, chunk, C, V = block
-    adjacent = I == 1 and A.col == itemsize(one)
-    if K > BLOCK or (adjacent and K >= TURN_TERMS and not are_lanes_crowded(B)):
-        row_abreast(one, J, K, A, B, C, P if end.h != 0 else C, end)
+    if has_two_tiles(itemsize(one), I, K, A, B):
+        single_row(one, J, K, A, B, C, P if end.h != 0 else C, end)
         activate(one, 1, J, P, C, V, end.h, fused)
     else:
         shape = row_shape(one, 2, TRANSPOSED_VECTOR_BYTES, True)
@@ -62,11 +61,17 @@ def distant_product(one, block, P, end, fused):
         block_product(shape, one, strip, P, end, fused)
 
 
+@compiled
+def has_two_tiles(item, I, K, A, B):
+    """Return whether K terms are those of one row, two tiles or blocks of which go side by side."""
+    return K > BLOCK or (I == 1 and A.col == item and K >= TURN_TERMS and not are_lanes_crowded(B))
+
+
 distant_address = shared(distant_product, block_types, lazy=True)
 
 
 @compiled(internal=True, inline=True)
-def row_abreast(one, J, K, A, B, C, O, end):
+def single_row(one, J, K, A, B, C, O, end):
     """Add K terms to the J sums of C, if they have begun, and write them to O; A is (1, K).
 
     A's terms are adjacent, and so are B's rows.
@@ -86,10 +91,10 @@ def row_abreast(one, J, K, A, B, C, O, end):
     left, Bj, offset = J - main, moved(B, 0, main), main * item
     if left > width(few):
         finished_sums(most, gain_of_block, item, left, K, BLOCK, A, Bj, offset, C, O, end)
-    elif not IN_TURNS and left > width(least):
+    elif not BLOCKS_IN_TURNS and left > width(least):
         finished_sums(few, gain_of_block, item, left, K, BLOCK, A, Bj, offset, C, O, end)
     elif left > 0:
-        terms = BLOCK if IN_TURNS else ABREAST * BLOCK
+        terms = BLOCK if BLOCKS_IN_TURNS else ABREAST * BLOCK
         finished_sums(least, gain_of_blocks, item, left, K, terms, A, Bj, offset, C, O, end)
 
 
@@ -98,7 +103,7 @@ def crowded_row(one, J, K, A, B, C, O, end):
     """Do so, few lanes at a time, so that they fit a set of the L1 cache; blocks go abreast."""
     shape, item = row_shape(one, 1, TRANSPOSED_VECTOR_BYTES, True), itemsize(one)
     n = width(shape)
-    terms = BLOCK if IN_TURNS and end.far else ABREAST * BLOCK
+    terms = BLOCK if BLOCKS_IN_TURNS and end.far else ABREAST * BLOCK
     main = J - J % n
     for j in range(0, main, n):
         Bj, offset = moved(B, 0, j), j * item
@@ -136,12 +141,12 @@ def gain_of_blocks(shape, total, begun, item, left, K, A, B):
     """Return the sums, if they have begun, plus one block of K terms, or two."""
     if K <= BLOCK:
         return gain_of_block(shape, total, begun, item, left, K, A, B)
-    if IN_TURNS:
+    if BLOCKS_IN_TURNS:
         first, second = in_turns(
             shape, item, left, BLOCK, A, B, moved(A, 0, BLOCK), moved(B, BLOCK, 0)
         )
     else:
-        sums = blocks(with_rows(shape, ABREAST), item, left, A, B)
+        sums = blocks_abreast(with_rows(shape, ABREAST), item, left, A, B)
         first, second = row(sums, 0), row(sums, 1)
     return add(add(total, first) if begun else first, second)
 
@@ -165,8 +170,8 @@ def in_turns(shape, item, left, K, A, B, C, D):
         first = whole_groups(shape, first, left, groups, a, item, Matrix(b, item, B.col))
         second = whole_groups(shape, second, left, groups, c, item, Matrix(d, item, D.col))
         a, b, c, d = a + LINE_BYTES, b + LINE_BYTES, c + LINE_BYTES, d + LINE_BYTES
-    first = block(shape, first, left, K - main, Matrix(a, 0, item), Matrix(b, item, B.col))
-    second = block(shape, second, left, K - main, Matrix(c, 0, item), Matrix(d, item, D.col))
+    first = add_terms(shape, first, left, K - main, Matrix(a, 0, item), Matrix(b, item, B.col))
+    second = add_terms(shape, second, left, K - main, Matrix(c, 0, item), Matrix(d, item, D.col))
     return first, second
 
 
@@ -175,7 +180,7 @@ def groups_of_line(shape, item):
     """Return how many groups of terms, each transposed at once, a cache line has."""
     groups = LINE_BYTES // item // steps(shape)
     # LLVM would unroll, mix and spill; with 32 registers that is worth it.
-    return unknown(groups) if IN_TURNS else groups
+    return unknown(groups) if BLOCKS_IN_TURNS else groups
 
 
 @compiled(internal=True, inline=True)
@@ -187,11 +192,11 @@ def by_lines(shape, item, left, K, A, B):
     for _ in range(0, main, line):
         tile = whole_groups(shape, tile, left, groups, a, item, Matrix(b, item, B.col))
         a, b = a + LINE_BYTES, b + LINE_BYTES
-    return block(shape, tile, left, K - main, Matrix(a, 0, item), Matrix(b, item, B.col))
+    return add_terms(shape, tile, left, K - main, Matrix(a, 0, item), Matrix(b, item, B.col))
 
 
 @compiled(internal=True, inline=True)
-def blocks(shape, item, left, A, B):
+def blocks_abreast(shape, item, left, A, B):
     """Sum as many whole blocks as the shape has rows.
 
     Strides that are constants are spelled as such: in registers they would leave too few for the
@@ -207,8 +212,8 @@ def blocks(shape, item, left, A, B):
 
 
 @compiled(internal=True, inline=True)
-def block(shape, tile, left, K, A, B):
-    """Add K terms of one block to a tile."""
+def add_terms(shape, tile, left, K, A, B):
+    """Add K terms, the last ones of a block or all, to a tile."""
     n = steps(shape)
     tile = whole_groups(shape, tile, left, K // n, A.data, A.col, B)
     for k in range(K - K % n, K):

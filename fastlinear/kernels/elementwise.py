@@ -1,8 +1,9 @@
 """Kernels made from a scalar function: Y = h(X) and dX = dY o h'(V), over rows of a matrix.
 
-`product` calls them on the piece of a matrix it has at hand, `tiled` on whole matrices. They are
-called by address, so that any activation, the user's own included, runs inside kernels that were
-compiled before it. LLVM vectorises the loops; h is branch-free for that.
+Products call them on the piece of a matrix that is at hand (`packing`, `blocks`), `run_map` and
+`run_hadamard` on whole ones. They are called by address, so that any activation, the user's own
+included, runs inside kernels that were compiled before it. LLVM vectorises the loops; h is
+branch-free for that.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from fastlinear.kernels.shape import row_shape, width
 from fastlinear.kernels.shared import native_address
 from fastlinear.kernels.sizes import (
     AHEAD_BYTES,
+    GRAIN,
     INTERLEAVED,
     LONG_BYTES,
     PAST_BYTES,
@@ -32,8 +34,6 @@ from fastlinear.kernels.sizes import (
 )
 from fastlinear.kernels.threads import thread_count
 from fastlinear.kernels.tile import collect, fetch_to_l1, room, store_past_caches
-
-GRAIN = 64  # elements: shares start at a cache line, and no two write to the same one
 
 
 def map_kernel(h: Any) -> Any:

@@ -1,7 +1,8 @@
 """The three formulations behind one set of methods, so that they can be swapped under any layer.
 
 Arrays are 2-D (b and db 1-D) and of one dtype; inputs may have any strides; outputs belong to the
-caller, overlap no input and are overwritten. Nothing is checked here: layers do that.
+caller, overlap no input and are overwritten. Layers check them; the passes that `hold_forward` and
+`hold_backward` return tell by themselves whether dtypes and shapes fit.
 """
 
 from __future__ import annotations

@@ -47,7 +47,13 @@ def transposed(M):
     return Matrix(M.data, M.col, M.row)
 
 
-@compiled(internal=True)
+@compiled(internal=True, inline=True)
+def at(address, offset):
+    """Return an address moved by an offset; 0, which stands for nothing, stays 0."""
+    return address + offset if address != 0 else 0
+
+
+@compiled(internal=True, inline=True)
 def up_to(nbytes, multiple):
     """Return ``nbytes`` rounded up to a multiple."""
     return (nbytes + multiple - 1) // multiple * multiple

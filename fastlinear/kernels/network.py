@@ -28,7 +28,7 @@ from fastlinear.kernels.borrowed import (
     unowned,
 )
 from fastlinear.kernels.jit import compiled
-from fastlinear.kernels.memory import MATRIX, Matrix, call, itemsize, moved, row_of
+from fastlinear.kernels.memory import MATRIX, Matrix, at, call, itemsize, moved, row_of, up_to
 from fastlinear.kernels.rank_update import load_operand, rank_update, row_offsets
 from fastlinear.kernels.reductions import softmax_rows
 from fastlinear.kernels.scratch import borrow_bytes, return_bytes
@@ -55,12 +55,6 @@ def affine(one, S, N, M, X, W, bias, Y):
     """
     shape = row_shape(one, VECTORS, VECTOR_BYTES, False)
     along(shape, N, panel, (one, S, M, X, W, bias, Y))
-
-
-@compiled(internal=True, inline=True)
-def at(address, offset):
-    """Return an address moved by an offset; 0, which stands for nothing, stays 0."""
-    return address + offset if address != 0 else 0
 
 
 @compiled(internal=True, inline=True)
@@ -258,7 +252,7 @@ def network(stages: tuple[Any, ...]) -> Any:
                 raise ValueError("out: expected rows and columns", (X.rows, columns), "got", shape)
             Y = given
 
-        pitch = aligned(hidden_width(layers, X.columns) * itemsize(one))
+        pitch = up_to(hidden_width(layers, X.columns) * itemsize(one), VECTOR_BYTES)
         rows = rows_at_once(X.rows, pitch)
         nbytes = 3 * rows * pitch
         P = Matrix(borrow_bytes(nbytes, STACK_BYTES), pitch, itemsize(one))
@@ -326,12 +320,6 @@ def hidden_width(layers, columns):
         columns = width(layer, columns)
         widest = max(widest, columns)
     return widest
-
-
-@compiled(internal=True, inline=True)
-def aligned(nbytes):
-    """Return ``nbytes`` rounded up to whole vectors."""
-    return (nbytes + VECTOR_BYTES - 1) // VECTOR_BYTES * VECTOR_BYTES
 
 
 @compiled(internal=True, inline=True)

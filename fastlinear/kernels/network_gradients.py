@@ -11,7 +11,6 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import types
 from numba.core import config
 
 from fastlinear.kernels import interpreted
@@ -24,21 +23,13 @@ from fastlinear.kernels.borrowed import (
     require_gradients,
 )
 from fastlinear.kernels.jit import compiled
-from fastlinear.kernels.memory import (
-    MATRIX,
-    Matrix,
-    address_of,
-    address_of_one,
-    call,
-    transposed,
-    view,
-)
+from fastlinear.kernels.memory import call, view
 from fastlinear.kernels.network import copy, linear, out_columns, width
-from fastlinear.kernels.packing import PLAIN, Fused
-from fastlinear.kernels.product import Product
+from fastlinear.kernels.orientation import product_types
 from fastlinear.kernels.reductions import softmax_backward_rows, softmax_rows
 from fastlinear.kernels.shared import shared
 from fastlinear.kernels.sharing import run_share
+from fastlinear.kernels.tiled import bias_sum, input_sum, plain, row_view, weight_sum
 
 
 class Stage(NamedTuple):
@@ -144,15 +135,12 @@ def affine_of(layer, x):
 
 
 @compiled(internal=True)
-def serial_product(one, I, J, K, A, B, C):
-    """C = A B, as `product` describes it, for any strides of C."""
-    none = Fused(0, 0, 0, PLAIN, Matrix(0, 0, 0), one, one)
-    run_share(one, Product(I, J, K, A, B, C, 0, none), 0, 1)
+def serial_product(one, task):
+    """Compute a product for any strides of C."""
+    run_share(one, task, 0, 1)
 
 
-serial_product_address = shared(
-    serial_product, lambda scalar: (scalar, *[types.intp] * 3, *[MATRIX] * 3)
-)
+serial_product_address = shared(serial_product, product_types)
 
 
 @compiled(internal=True)
@@ -161,14 +149,13 @@ def gradients(layer, x, dz, dW, db, dx):
     W, _, _ = layer
     if W.shape[0] > 0:
         S, (N, M) = len(x), W.shape
-        one = x.dtype.type(1)
-        row = Matrix(address_of_one(one), 0, 0)  # a row of ones, all of them the same one
+        one, dY = x.dtype.type(1), view(dz)
         product = serial_product_address(one)
-        call(product, (one, N, M, S, transposed(view(dz)), view(x), view(dW)))
+        call(product, (one, weight_sum(S, N, M, dY, view(x), view(dW), plain(one))))
         if db.size > 0:
-            call(product, (one, 1, N, S, row, view(dz), Matrix(address_of(db), 0, db.strides[0])))
+            call(product, (one, bias_sum(one, S, N, dY, row_view(db), plain(one))))
         if dx is not None:
-            call(product, (one, S, M, N, view(dz), view(W), view(dx)))
+            call(product, (one, input_sum(S, N, M, dY, view(W), view(dx), plain(one))))
     elif dx is not None:
         copy(x.dtype.type(1), *dz.shape, view(dz), view(dx))
 

@@ -17,6 +17,7 @@ from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import (
     MATRIX,
     Matrix,
+    at,
     call,
     itemsize,
     moved,
@@ -61,12 +62,13 @@ TALL, LOW, _ = ROWS
 WIDE, LOW_WIDE, _ = WIDTHS
 
 
-def _argument_types(scalar: Any) -> tuple[Any, Any]:
+def product_types(scalar: Any) -> tuple[Any, Any]:
+    """Return the types of a dtype's 1 and a Product."""
     matrices = (types.intp,) * 3 + (MATRIX,) * 3
     return scalar, types.NamedTuple((*matrices, types.intp, fused_type(scalar)), Product)
 
 
-product_address = shared(product, _argument_types)
+product_address = shared(product, product_types)
 
 
 @compiled(internal=True)
@@ -159,7 +161,7 @@ def narrow_product(one, task):
     return_bytes(scratch, nbytes, STACK_BYTES)
 
 
-narrow_address = shared(narrow_product, _argument_types, lazy=True)
+narrow_address = shared(narrow_product, product_types, lazy=True)
 
 
 @compiled(internal=True)
@@ -211,5 +213,4 @@ def part(item, task, i, j, rows, columns):
     v_j = j if f.formed == FORM_B or f.formed == FORWARD else 0
     fused = Fused(f.h, f.both, f.hadamard, f.formed, moved(f.V, v_i, v_j), f.p, f.q)
     A, B, C = moved(task.A, i, 0), moved(task.B, 0, j), moved(task.C, i, j)
-    bias = task.bias + j * item if task.bias != 0 else 0
-    return Product(rows, columns, task.K, A, B, C, bias, fused)
+    return Product(rows, columns, task.K, A, B, C, at(task.bias, j * item), fused)

@@ -68,7 +68,18 @@ def planned(item, I, J, K, A, B, formed):
     bring_a = formed == FORM_A or are_rows_brought(item, I, J, K, A)
     if direct and are_sums_few(item, I, J, K, B) and formed != FORM_B and not bring_a:
         both = ABREAST * BLOCK
-        return Plan(I, J, J, both, True, 0, False, both, far, True)
+        return Plan(
+            rows=I,
+            columns=J,
+            span=J,
+            chunk=both,
+            direct=True,
+            copied=0,
+            bring_a=False,
+            block=both,
+            far=far,
+            abreast=True,
+        )
     terms = min(K, BLOCK) if I > STREAM_ROWS else K
     resident = terms * J * item <= resident_bytes(I)
     if direct:

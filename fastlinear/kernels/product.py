@@ -29,7 +29,7 @@ from fastlinear.kernels.abreast import abreast_address
 from fastlinear.kernels.blocks import Block, End, adjacent_address, finished_rows
 from fastlinear.kernels.distant import distant_address
 from fastlinear.kernels.jit import compiled
-from fastlinear.kernels.memory import Matrix, call, itemsize, moved, up_to
+from fastlinear.kernels.memory import Matrix, at, call, itemsize, moved, up_to
 from fastlinear.kernels.packing import (
     Fused,
     bring_rows,
@@ -110,8 +110,8 @@ def strips(one, task, plan, P, T, F):
                     Aik, panel_a = bring_rows(one, height, terms, Aik, Vik, F, fused)
                 for j in range(first, beyond, plan.span):
                     columns, last = min(plan.span, beyond - j), k + plan.block >= K
-                    row = bias + j * item if last and bias != 0 else 0
-                    end = End(False, True, k > 0, row, fused.h if last else 0, plan.far)
+                    row, h = (at(bias, j * item), fused.h) if last else (0, 0)
+                    end = End(False, True, k > 0, row, h, plan.far)
                     Bkj, Cij, Vij = moved(B, k, j), moved(C, i, j), moved(fused.V, i, j)
                     block = Block(
                         height, columns, terms, Aik, Bkj, panel_a, n * B.col, plan.chunk, Cij, Vij

@@ -11,12 +11,7 @@ from typing import Any
 from numba import prange
 
 from fastlinear.kernels.jit import compiled
-
-PARALLEL_WORK = 1 << 16
-"""Elements from which two threads repay the 2 us of waking them: serial, some 20 us of work."""
-
-CHUNK_WORK = 1 << 14
-"""Elements in a chunk: 64 KiB of float32 and enough chunks for an even load."""
+from fastlinear.kernels.sizes import CHUNK_ELEMENTS, SHARED_ELEMENTS
 
 
 @compiled(parallel=True)
@@ -27,7 +22,7 @@ def _in_chunks(kernel, size, chunk, arguments):
 
 def run(kernel: Any, size: int, width: int, *arguments: Any) -> None:
     """Run a range kernel over ``size`` items of ``width`` elements each."""
-    if size * width < PARALLEL_WORK:
+    if size * width < SHARED_ELEMENTS:
         kernel(0, size, *arguments)
     else:
-        _in_chunks(kernel, size, max(1, CHUNK_WORK // width), arguments)
+        _in_chunks(kernel, size, max(1, CHUNK_ELEMENTS // width), arguments)

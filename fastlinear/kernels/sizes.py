@@ -142,6 +142,13 @@ SHARED_ELEMENTS = 2**16
 """Elements from which an element-wise kernel is shared among threads, for the same reason. At so
 many, two threads take GELU from 42 to 31 us, the sigmoid from 27 to 29, ReLU from 8 to 10."""
 
+CHUNK_ELEMENTS = 2**14
+"""Elements of a loss or an update that a thread takes at a time: enough chunks for an even load."""
+
+GRAIN = 64
+"""Elements to which the shares of a single long row are rounded: each begins at a cache line, and
+no two threads write to the same one."""
+
 NETWORK_ROW_BYTES = 16 * 1024
 """What rests between two layers when a whole network runs as one function: rows go through together
 up to this size, so that it stays in the L1 cache. One row may take more."""
@@ -191,7 +198,7 @@ with masks, and take 14.3 and 13.7. Other instruction sets have no masks."""
 GATHERED_BYTES = GROUP_BYTES + VECTOR_BYTES
 """Bytes from one such term to the next: a power of two would crowd a few sets of the L1 cache."""
 
-IN_TURNS = REGISTERS == 16
+BLOCKS_IN_TURNS = REGISTERS == 16
 """Whether two blocks of a sum of one row against lanes that lie apart take turns, a cache line of
 terms each, because the vectors of two at once would be spilled: at (1, 4096, 4096) 5.1 ms on Zen 3,
 3.3 with one. What takes turns, and the figures, are in `distant`."""
@@ -199,13 +206,16 @@ terms each, because the vectors of two at once would be spilled: at (1, 4096, 40
 TURN_VECTORS = 2 if REGISTERS == 32 else 1
 """Vectors of each of two tiles of such a row that take turns, where lanes do not crowd."""
 
+LAST_VECTORS = 8 if REGISTERS == 32 else 2
+"""Width of a tile of which a half, a quarter or an eighth takes the last lanes of such a row."""
+
 TURN_TERMS = 16 if REGISTERS == 32 else BLOCK + 1
 """Terms from which they do. With 16 registers and one block, 16 lanes at once are faster."""
 
-ABREAST_TERMS = BLOCK + 1 if IN_TURNS else ABREAST * BLOCK
+ABREAST_TERMS = BLOCK + 1 if BLOCKS_IN_TURNS else ABREAST * BLOCK
 """Terms from which blocks do: of more than one, or of two whole ones where they go abreast."""
 
-ABREAST_BYTES = FAR_BYTES if IN_TURNS else 0
+ABREAST_BYTES = FAR_BYTES if BLOCKS_IN_TURNS else 0
 """In turns only where B is larger than this, or lanes crowd; otherwise 16 lanes at once are faster,
 block by block: 105 us at (1, 1000, 1000), for 116."""
 

@@ -7,6 +7,9 @@ Each function names its product; `fastlinear.kernels.product` holds the loops an
 their inputs and overwrite their outputs, any strides allowed. What layers call, with the activation
 fused in and a parallel launch or two for a pass, is in `fastlinear.kernels.passes`.
 
+A task is made inside its loop, since Numba takes no nested tuple into a ``prange``; one thread goes
+without the loop, whose launch alone takes longer than a small sum.
+
 >>> import numba, numpy as np
 >>> from fastlinear.kernels import tiled
 >>> @numba.njit

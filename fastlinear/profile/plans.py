@@ -7,10 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from fastlinear.kernels import sizes
+from fastlinear.kernels.distant import has_two_tiles
 from fastlinear.kernels.memory import Matrix
 from fastlinear.kernels.orientation import is_narrow, narrow_rows, turned
 from fastlinear.kernels.packing import PLAIN, Fused
-from fastlinear.kernels.plan import Plan, planned
+from fastlinear.kernels.plan import Plan, are_lanes_crowded, planned
 from fastlinear.kernels.product import Product
 from fastlinear.profile.cases import Case
 
@@ -57,23 +58,31 @@ def choices(case: Case) -> Iterator[str]:
             f"from scratch: faster with {task.J} columns."
         )
     task, plan = chosen(case)
-    yield tiles(plan, sizes.VECTOR_BYTES // item)
+    yield tiles(plan, item)
     yield f"A is {how_a_is_read(plan)}."
-    yield f"B is {how_b_is_read(plan)}."
+    yield f"B is {how_b_is_read(plan, task, item)}."
     if sizes.FETCHED and task.I == 1 and plan.far and not plan.copied:
         yield "B is larger than caches keep: its next rows are asked for early."
 
 
-def tiles(plan: Plan, lanes: int) -> str:
-    """Return which tiles compute the sums, in vectors of so many lanes."""
-    heights, vectors = sizes.ROWS, sizes.WIDTHS
+def tiles(plan: Plan, item: int) -> str:
+    """Return which tiles compute the sums, of elements of so many bytes."""
+    shapes, nbytes = [*zip(sizes.ROWS, sizes.WIDTHS, strict=True)], sizes.VECTOR_BYTES
     if plan.abreast:
-        heights, vectors = sizes.ABREAST_HEIGHTS, (1, 1, 1)
-    tall, *low = (f"{r} x {v * lanes}" for r, v in zip(heights, vectors, strict=True))
+        shapes = [(rows, 1) for rows in sizes.ABREAST_HEIGHTS]
+    elif is_transposed_on_its_way(plan):
+        shapes, nbytes = [(rows, 2) for rows in sizes.ROWS[1:]], sizes.TRANSPOSED_VECTOR_BYTES
+    lanes = nbytes // item
+    tall, *low = (f"{rows} x {vectors * lanes}" for rows, vectors in shapes)
     return (
-        f"Tiles of {tall} ({vectors[0]} vectors of {lanes}), {' and '.join(low)} for the last "
-        "rows; narrowed or masked ones for the last columns."
+        f"Tiles of {tall} (vectors of {lanes}), {' and '.join(low)} for the last rows; narrowed "
+        "or masked ones for the last columns."
     )
+
+
+def is_transposed_on_its_way(plan: Plan) -> bool:
+    """Return whether tiles transpose what they load of B."""
+    return not (plan.direct or plan.copied)
 
 
 def how_a_is_read(plan: Plan) -> str:
@@ -83,17 +92,19 @@ def how_a_is_read(plan: Plan) -> str:
     return "read where it stands"
 
 
-def how_b_is_read(plan: Plan) -> str:
+def how_b_is_read(plan: Plan, task: Product, item: int) -> str:
     """Return how B comes to the tile."""
     if plan.copied:
         how = "copied" if plan.direct else "transposed"
         return f"{how} to scratch, {plan.copied} columns and {plan.chunk} terms at a time"
-    if not plan.direct:
-        blocks = "in turns" if sizes.IN_TURNS else "abreast"
-        blocks = f"{sizes.ABREAST} of the sum's blocks {blocks}"
-        how = f"two tiles in turns, or, where lanes crowd the cache, {blocks}"
-        order = f", {how}" if plan.block > sizes.BLOCK else ""
-        return f"transposed in registers on its way{order}"
+    if is_transposed_on_its_way(plan):
+        way = "transposed in registers on its way"
+        if not has_two_tiles(item, task.I, min(task.K, plan.block), task.A, task.B):
+            return way
+        if not are_lanes_crowded(task.B):
+            return f"{way}, two tiles in turns"
+        order = "in turns" if sizes.BLOCKS_IN_TURNS else "abreast"
+        return f"{way}, {sizes.ABREAST} of the sum's blocks {order}: lanes crowd the cache"
     if plan.chunk < sizes.BLOCK:
         return (
             f"read where it stands, {plan.chunk} terms of {plan.span} columns at a time; "
