@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from fastlinear.kernels import sizes
 
@@ -110,7 +111,19 @@ def layouts(array: np.ndarray) -> dict[str, np.ndarray]:
         "F": np.asfortranarray(array),
         "strided": wide[::2, ::3],
         "negative": flipped[::-1, ::-1],
+        "stray": stray(array),
     }
+
+
+def stray(array: np.ndarray) -> np.ndarray:
+    """Return a copy in C order, but for strides of axes of length 1, which NumPy leaves to chance.
+
+    ``v[:, None]`` has 0, a slice of one column what the columns of its array have.
+    """
+    copy = np.array(array, order="C")
+    far = 7 * copy.itemsize
+    strides = [far if n == 1 else s for n, s in zip(copy.shape, copy.strides, strict=True)]
+    return as_strided(copy, strides=strides)
 
 
 def blank(*shape: int, dtype: type) -> np.ndarray:

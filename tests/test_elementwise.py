@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from shapes import DTYPES, around
+from shapes import DTYPES, around, stray
 
 import fastlinear as fl
 from fastlinear.kernels import loops, sizes
@@ -89,3 +89,36 @@ def test_in_place(dtype):
         assert (dX == V).all()
         assert (dY == dX).all()
         assert (X == Y).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rows", [1, 7, 70, 1537, sizes.SHARED_ELEMENTS + 3])
+def test_one_column_whatever_its_stride(dtype, rows):
+    """NumPy calls it contiguous with any: that of ``v[:, None]`` is 0."""
+    rng = np.random.default_rng(0)
+    X, dY = (rng.standard_normal((rows, 1)).astype(dtype) for _ in range(2))
+    layer = fl.GELU()
+    Y, dX = layer.forward(X), layer.backward(dY)
+    for x, dy in ((X[:, ::-1], dY[:, 0][:, None]), (stray(X), stray(dY))):
+        out = stray(np.full_like(X, np.nan))
+        assert (layer.forward(x, out=out) == Y).all()
+        assert (out == Y).all()
+        assert (layer.backward(dy, out=out) == dX).all()
+        assert (out == dX).all()
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+def test_one_output_of_a_layer_whatever_its_stride(activation):
+    layers = [
+        fl.Linear(3, 1, activation=activation, rng=0, formulation=f) for f in ("tiled", "loops")
+    ]
+    rng = np.random.default_rng(0)
+    X, dY = (rng.standard_normal((70, n)).astype(np.float32) for n in (3, 1))
+    (A, dX, dW), expected = (
+        (layer.forward(X), layer.backward(stray(dY)), layer.grads["weight"]) for layer in layers
+    )
+    for got, value in zip((A, dX, dW), expected, strict=True):
+        assert (got == value).all()
+    out = stray(np.full_like(A, np.nan))
+    assert layers[0].predict(X, out) is out
+    assert (out == A).all()

@@ -94,12 +94,15 @@ def test_every_shape(dtype):
         (21, 35, 70),
         (40, 70, 130),
         (300, 40, 9),
+        (70, 5, 1),
+        (70, 1, 9),
+        (1, 70, 9),
     ],
 )
 def test_every_layout(dtype, act, shape):
     X, W, b, dA = problem(*shape, dtype)
     expected = step(LOOPS, X, W, b, dA, act)
-    for name in ("C", "F", "strided", "negative"):
+    for name in ("C", "F", "strided", "negative", "stray"):
         for changed in range(3):
             arrays = [X, W, dA]
             arrays[changed] = layouts(arrays[changed])[name]
@@ -260,7 +263,7 @@ SIZES = st.one_of(st.integers(0, 140), st.sampled_from(edges()))
     M=SIZES,
     N=SIZES,
     dtype=st.sampled_from(DTYPES),
-    layout=st.tuples(*[st.sampled_from(["C", "F", "strided", "negative"])] * 3),
+    layout=st.tuples(*[st.sampled_from(["C", "F", "strided", "negative", "stray"])] * 3),
     act=st.sampled_from(list(ACTIVATIONS)),
     bias=st.booleans(),
     seed=st.integers(0, 2**32 - 1),

@@ -138,9 +138,11 @@ def _plane(context: Any, builder: Any, array: Any, value: Any) -> Any:
     held = context.make_array(array)(context, builder, value)
     intp = context.get_value_type(types.intp)
     shape = [intp(1), *cgutils.unpack_tuple(builder, held.shape)][-2:]
-    strides = [intp(0), *cgutils.unpack_tuple(builder, held.strides)][-2:]
+    row, col = [intp(0), *cgutils.unpack_tuple(builder, held.strides)][-2:]
+    single = builder.icmp_signed("==", shape[1], intp(1))
+    col = builder.select(single, held.itemsize, col)  # as `memory.view` does
     data = builder.ptrtoint(held.data, intp)
-    at = context.make_tuple(builder, MATRIX, [data, *strides])
+    at = context.make_tuple(builder, MATRIX, [data, row, col])
     return context.make_tuple(builder, PLANE, [*shape, at])
 
 

@@ -31,8 +31,12 @@ MATRIX = types.NamedUniTuple(types.intp, 3, Matrix)
 
 @compiled
 def view(array):
-    """Return the matrix that a 2-D array holds."""
-    return Matrix(address_of(array), array.strides[0], array.strides[1])
+    """Return the matrix that a 2-D array holds.
+
+    A single column counts as adjacent: NumPy leaves its stride to chance, and calls it contiguous.
+    """
+    col = array.strides[1] if array.shape[1] != 1 else array.itemsize
+    return Matrix(address_of(array), array.strides[0], col)
 
 
 @compiled
