@@ -2,8 +2,7 @@
 
 Each keeps a reference to the network and changes its parameters in place. The factors that are the
 same for all elements (bias corrections, learning rate) are computed in float64 and rounded to the
-parameters' dtype; the element-wise rules stand in `fastlinear.kernels.updates`. The learning rate
-`lr` may be assigned between steps.
+parameters' dtype; the element-wise rules stand in `fastlinear.kernels.updates`.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ class Optimizer(ABC):
         if not isinstance(net, Module):
             raise TypeError(f"net: expected a layer or network, got {type(net).__name__}")
         self.net = net
-        self.lr = _at_least_zero("lr", lr)
+        self.lr = lr
         self.weight_decay = _at_least_zero("weight_decay", weight_decay)
         self.steps = 0
         self._memories = [
@@ -41,6 +40,15 @@ class Optimizer(ABC):
         """View parameter, gradient and memories of each name as rows, in their memory order."""
         holders = (self.net.params, self.net.grads, *self._memories)
         self._rows = [tuple(updates.flat(h[name]) for h in holders) for name in holders[0]]
+
+    @property
+    def lr(self) -> float:
+        """The learning rate; it may be assigned between steps."""
+        return self._lr
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        self._lr = _at_least_zero("lr", value)
 
     def step(self) -> None:
         """Change every parameter by its rule, from the gradients of the last backward."""
@@ -183,7 +191,10 @@ class AdamW(Adam):
 
 
 def _at_least_zero(name: str, value: Any) -> float:
-    number = float(value)
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: expected a number, got {value!r}") from None
     if not (isfinite(number) and number >= 0):
         raise ValueError(f"{name}: expected a finite number of at least 0, got {value!r}")
     return number

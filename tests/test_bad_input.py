@@ -305,6 +305,7 @@ def test_a_formulation_that_does_not_exist_leaves_the_old_one():
         (lambda d: d.update({last(d): zeros(2, dtype=f8)}), TypeError, "expected float32, got fl"),
         (lambda d: d.update({last(d): zeros(2, dtype=int)}), TypeError, "expected float32, got i"),
         (lambda d: d.update({last(d): "text"}), TypeError, "expected float32, got <U4"),
+        (lambda d: d.update({last(d): masked(2)}), TypeError, "expected a NumPy array, got Masked"),
     ],
 )
 def test_state_dicts(make, change, error, message):
@@ -315,6 +316,10 @@ def test_state_dicts(make, change, error, message):
     with pytest.raises(error, match=message):
         module.load_state_dict(state)
     assert all((module.params[name] == a).all() for name, a in before.items())
+
+
+def masked(size):
+    return np.ma.masked_equal(zeros(size), 0)
 
 
 def last(state):

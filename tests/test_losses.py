@@ -80,6 +80,16 @@ def test_shapes_and_label_types():
     assert (out == gradient).all()
 
 
+def test_labels_that_change_before_backward():
+    """They say where `backward` writes."""
+    logits, labels = np.random.default_rng(0).normal(size=(4, 3)), np.array([0, 1, 2, 0])
+    loss = fl.CrossEntropyLoss()
+    loss(logits, labels)
+    expected = loss.backward()
+    labels[1] = 50_000_000
+    assert (loss.backward() == expected).all()
+
+
 @pytest.mark.parametrize("loss", [fl.CrossEntropyLoss, fl.MSELoss])
 def test_empty_batches(loss):
     empty = np.empty((0, 3), f4)

@@ -101,6 +101,10 @@ def test_the_learning_rate_may_change_between_steps():
     before = net.state_dict()
     optimizer.step()
     assert all((net.params[name] == w).all() for name, w in before.items())
+    for wrong in (-0.1, np.nan, "fast"):
+        with pytest.raises((TypeError, ValueError), match="lr: expected a "):
+            optimizer.lr = wrong
+    assert (optimizer.lr, optimizer.steps) == (0.0, 1)
 
 
 def test_parallel_chunks_change_no_bit():

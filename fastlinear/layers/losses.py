@@ -17,6 +17,9 @@ from fastlinear.layers.checks import Array, Shape
 class Loss(ABC):
     """A function of predictions X and a target.
 
+    `forward` keeps references to what `backward` needs: do not change X, nor an MSE's target, until
+    then.
+
     Parameters
     ----------
     reduction : str
@@ -74,7 +77,7 @@ class CrossEntropyLoss(Loss):
     """
 
     def forward(self, X: Array, target: ArrayLike) -> float:
-        """Return L and keep logits and labels.
+        """Return L and keep the logits, and a copy of the labels.
 
         Parameters
         ----------
@@ -86,7 +89,7 @@ class CrossEntropyLoss(Loss):
         X = checks.array("X", X)
         if X.ndim == 0 or X.shape[-1] == 0:
             raise ValueError(f"X: expected shape (..., classes), got {X.shape}")
-        rows = np.ascontiguousarray(checks.as_rows(X))
+        rows = np.ascontiguousarray(checks.as_rows(X)).view()  # of which nobody changes the shape
         labels = _labels(target, X.shape)
         tops = np.empty(len(rows), np.int64)
         rests = np.empty(len(rows), X.dtype)
@@ -100,12 +103,15 @@ class CrossEntropyLoss(Loss):
 
 
 def _labels(target: ArrayLike, shape: Shape) -> Array:
-    """Return the labels of logits of ``shape`` as one row of int64."""
+    """Return a copy of the labels of logits of ``shape``, checked, as one row of int64.
+
+    `backward` writes where they say.
+    """
     labels = np.asarray(target)
     if labels.dtype.kind not in "iu":
         raise TypeError(f"labels: expected integers, got {labels.dtype}")
     checks.same_shape("labels", labels, shape[:-1], f"one for each row of logits {shape}")
-    row = np.ascontiguousarray(labels.reshape(-1), np.int64)
+    row = labels.reshape(-1).astype(np.int64)
     wrong = reductions.first_outside(row, shape[-1])
     if wrong >= 0:
         raise ValueError(

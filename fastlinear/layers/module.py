@@ -151,7 +151,7 @@ class Module(ABC):
             raise ValueError(
                 f"state: expected the keys {list(params)}; missing {missing}, surplus {surplus}"
             )
-        arrays = {name: np.asarray(state[name]) for name in params}
+        arrays = {name: _as_array(state[name]) for name in params}
         for name, held in params.items():
             checks.array(f"state[{name!r}]", arrays[name], held.dtype)
             checks.same_shape(f"state[{name!r}]", arrays[name], held.shape, "that of the layer")
@@ -236,6 +236,8 @@ class Module(ABC):
         forward, backward : compiled function
             They raise ValueError, before anything is written, where a shape does not fit, and do
             not compile where a dtype or a number of axes differs, as the function of `as_jit`.
+            Numba frees nothing that compiled code holds when an exception leaves it: each such
+            error costs the memory of the arrays of its call.
         params : tuple
             As `as_jit` returns it.
         grads : tuple
@@ -307,3 +309,8 @@ class Module(ABC):
 
     def _kept_arrays(self) -> list[Array | None]:
         return [] if self._kept is None else [self._kept[0], self._kept[1]]
+
+
+def _as_array(value: Any) -> Array:
+    """Return an array as it is, a masked one too, of which `checks` will complain, or make one."""
+    return value if isinstance(value, np.ndarray) else np.asarray(value)

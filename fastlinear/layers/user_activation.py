@@ -7,7 +7,14 @@ from typing import Any
 
 from fastlinear.kernels.activations import PAIRS, Pair
 from fastlinear.layers.activation import USER_NAMES, ElementWise
-from fastlinear.layers.user_function import Function, composed, full_name, name_of, scalar
+from fastlinear.layers.user_function import (
+    Function,
+    composed,
+    full_name,
+    is_function,
+    name_of,
+    scalar,
+)
 
 
 class Activation(ElementWise):
@@ -30,7 +37,8 @@ class Activation(ElementWise):
     Raises
     ------
     TypeError
-        Where ``h`` or ``h_prime`` is not callable or ``name`` no string.
+        Where ``h`` or ``h_prime`` is no such function (a method, a `functools.partial`) or ``name``
+        no string.
     ValueError
         Where a function does not compile, with the line at fault, or returns no real number; where
         ``name`` stands for another activation.
@@ -72,8 +80,11 @@ class Activation(ElementWise):
         name: str | None = None,
     ) -> None:
         for argument, function in (("h", h), ("h_prime", h_prime)):
-            if not callable(function):
-                raise TypeError(f"{argument}: expected a function of one number, got {function!r}")
+            if not is_function(function):
+                raise TypeError(
+                    f"{argument}: expected a function of one number, got {function!r}; it may be "
+                    f"plain Python, compiled with @njit, or one that Numba knows"
+                )
         self._definition = (h, h_prime, bool(from_output))
         self._name = name
         if name is not None:

@@ -12,6 +12,7 @@ from types import FunctionType
 from typing import Any
 
 from numba import typeof, types
+from numba.core import config
 from numba.core.dispatcher import Dispatcher
 from numba.core.registry import cpu_target
 
@@ -31,6 +32,18 @@ _AFTERMATH = re.compile(
     r"\nThere are \d+ candidate|\nReturn of: |\nFile \"|\nDuring: |\. Raised from "
 )
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def is_function(function: Any) -> bool:
+    """Return whether h can be made of it: a Python function, a compiled one or one Numba knows."""
+    if isinstance(function, FunctionType | Dispatcher) or config.DISABLE_JIT:
+        return callable(function)
+    context = cpu_target.typing_context
+    context.refresh()  # or it would not know `math.tanh`
+    try:
+        return callable(function) and context.resolve_value_type(function) is not None
+    except ValueError:  # as Numba says it
+        return False
 
 
 @cache
