@@ -125,7 +125,7 @@ def optimise(dtype: np.dtype[Any]) -> None:
 def inside(dtype: np.dtype[Any]) -> None:
     """Compile what `as_jit` and `jit_backward` load, and what few products need."""
     import fastlinear as fl
-    from fastlinear.kernels.shared import compile_all
+    from fastlinear.kernels.by_address import compile_all
 
     compile_all(dtype)
     layer = fl.Linear(3, 3, dtype=dtype, rng=0)

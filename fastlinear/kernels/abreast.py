@@ -15,11 +15,11 @@ from __future__ import annotations
 
 from fastlinear.kernels import sizes
 from fastlinear.kernels.blocks import activate, block_types
+from fastlinear.kernels.by_address import by_address
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import moved
 from fastlinear.kernels.rank_update import FIRST, load_operand, rank_update, row_offsets
 from fastlinear.kernels.shape import narrowed, row_shape, with_rows
-from fastlinear.kernels.shared import shared
 from fastlinear.kernels.tile import add, load, store, zeros
 
 BLOCK, VECTOR_BYTES = sizes.BLOCK, sizes.VECTOR_BYTES
@@ -48,7 +48,7 @@ def abreast_product(one, block, P, end, fused):
     activate(one, I, J, P, C, V, end.h, fused)
 
 
-abreast_address = shared(abreast_product, block_types, lazy=True)
+abreast_address = by_address(abreast_product, block_types, lazy=True)
 
 
 @compiled(internal=True, inline=True)

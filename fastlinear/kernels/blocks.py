@@ -12,6 +12,7 @@ from numba import types
 
 from fastlinear.kernels import sizes
 from fastlinear.kernels.along import along
+from fastlinear.kernels.by_address import by_address
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import MATRIX, Matrix, call, moved
 from fastlinear.kernels.packing import fused_type
@@ -24,7 +25,6 @@ from fastlinear.kernels.rank_update import (
     unknown,
 )
 from fastlinear.kernels.shape import panel_width, row_shape, steps, widened, with_rows
-from fastlinear.kernels.shared import shared
 from fastlinear.kernels.tile import add, fetch, load, store, zeros
 
 BLOCK, (TALL, LOW, ONE) = sizes.BLOCK, sizes.ROWS
@@ -124,7 +124,7 @@ def adjacent_product(one, block, P, end, fused):
     block_product(row_shape(one, VECTORS, VECTOR_BYTES, False), one, block, P, end, fused)
 
 
-adjacent_address = shared(adjacent_product, block_types)
+adjacent_address = by_address(adjacent_product, block_types)
 
 
 @compiled(internal=True)

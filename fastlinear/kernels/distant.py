@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from fastlinear.kernels import sizes
 from fastlinear.kernels.blocks import Block, activate, block_product, block_types
+from fastlinear.kernels.by_address import by_address
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import Matrix, itemsize, moved
 from fastlinear.kernels.plan import are_lanes_crowded
@@ -39,7 +40,6 @@ from fastlinear.kernels.rank_update import (
     unknown,
 )
 from fastlinear.kernels.shape import narrowed, panel_width, row_shape, steps, width, with_rows
-from fastlinear.kernels.shared import shared
 from fastlinear.kernels.tile import LINE_BYTES, add, load, row, stacked, store, zeros
 
 ABREAST, BLOCK, BLOCKS_IN_TURNS = sizes.ABREAST, sizes.BLOCK, sizes.BLOCKS_IN_TURNS
@@ -67,7 +67,7 @@ def has_two_tiles(item, I, K, A, B):
     return K > BLOCK or (I == 1 and A.col == item and K >= TURN_TERMS and not are_lanes_crowded(B))
 
 
-distant_address = shared(distant_product, block_types, lazy=True)
+distant_address = by_address(distant_product, block_types, lazy=True)
 
 
 @compiled(internal=True, inline=True)

@@ -18,11 +18,11 @@ from numba.core import config
 from numpy.typing import NDArray
 
 from fastlinear.kernels import loops
+from fastlinear.kernels.by_address import native_address
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.lent import Lent
 from fastlinear.kernels.memory import MATRIX, call, fence, itemsize, moved, row_of, view
 from fastlinear.kernels.shape import row_shape, width
-from fastlinear.kernels.shared import native_address
 from fastlinear.kernels.sizes import (
     AHEAD_BYTES,
     GRAIN,

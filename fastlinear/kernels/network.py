@@ -27,6 +27,7 @@ from fastlinear.kernels.borrowed import (
     plane,
     unowned,
 )
+from fastlinear.kernels.by_address import by_address
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import MATRIX, Matrix, at, call, itemsize, moved, row_of, up_to
 from fastlinear.kernels.rank_update import load_operand, rank_update, row_offsets
@@ -34,7 +35,6 @@ from fastlinear.kernels.reductions import softmax_rows
 from fastlinear.kernels.scratch import borrow_bytes, return_bytes
 from fastlinear.kernels.shape import row_shape, with_rows
 from fastlinear.kernels.shape import width as tile_width
-from fastlinear.kernels.shared import shared
 from fastlinear.kernels.tile import add, collect, load, room, spread, store, zeros
 
 BLOCK, (TALL, LOW, ONE) = sizes.BLOCK, sizes.ROWS
@@ -105,7 +105,7 @@ def block_sum(shape, left, terms, X, W):
     return block
 
 
-affine_address = shared(
+affine_address = by_address(
     affine, lambda scalar: (scalar, *[types.intp] * 3, MATRIX, MATRIX, types.intp, MATRIX)
 )
 
@@ -333,5 +333,5 @@ def rows_at_once(rows, pitch):
 
 @compiled
 def prepare(one):
-    """Compile or load the shared kernels for a dtype, which a cached caller can't do by itself."""
+    """Compile or load what is called by address, for a dtype: a cached caller can't by itself."""
     return affine_address(one)

@@ -22,12 +22,12 @@ from fastlinear.kernels.borrowed import (
     planes_of,
     require_gradients,
 )
+from fastlinear.kernels.by_address import by_address
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import call, view
 from fastlinear.kernels.network import copy, linear, out_columns, width
 from fastlinear.kernels.orientation import product_types
 from fastlinear.kernels.reductions import softmax_backward_rows, softmax_rows
-from fastlinear.kernels.shared import shared
 from fastlinear.kernels.sharing import run_share
 from fastlinear.kernels.tiled import bias_sum, input_sum, plain, row_view, weight_sum
 
@@ -140,7 +140,7 @@ def serial_product(one, task):
     run_share(one, task, 0, 1)
 
 
-serial_product_address = shared(serial_product, product_types)
+serial_product_address = by_address(serial_product, product_types)
 
 
 @compiled(internal=True)
@@ -255,5 +255,5 @@ def check_shapes(layers, kept, dY, grads, dX):
 
 @compiled
 def prepare(one):
-    """Compile or load the shared kernels for a dtype, as `network.prepare` does."""
+    """Compile or load what is called by address, for a dtype, as `network.prepare` does."""
     return serial_product_address(one)

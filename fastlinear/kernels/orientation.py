@@ -13,6 +13,7 @@ from numba import types
 
 from fastlinear.kernels.along import along
 from fastlinear.kernels.blocks import activate
+from fastlinear.kernels.by_address import by_address
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import (
     MATRIX,
@@ -39,7 +40,6 @@ from fastlinear.kernels.plan import are_sums_few, leading_columns
 from fastlinear.kernels.product import Product, product
 from fastlinear.kernels.scratch import borrow_bytes, return_bytes
 from fastlinear.kernels.shape import row_shape
-from fastlinear.kernels.shared import shared
 from fastlinear.kernels.sizes import (
     ABREAST,
     ABREAST_HEIGHTS,
@@ -68,7 +68,7 @@ def product_types(scalar: Any) -> tuple[Any, Any]:
     return scalar, types.NamedTuple((*matrices, types.intp, fused_type(scalar)), Product)
 
 
-product_address = shared(product, product_types)
+product_address = by_address(product, product_types)
 
 
 @compiled(internal=True)
@@ -161,7 +161,7 @@ def narrow_product(one, task):
     return_bytes(scratch, nbytes, STACK_BYTES)
 
 
-narrow_address = shared(narrow_product, product_types, lazy=True)
+narrow_address = by_address(narrow_product, product_types, lazy=True)
 
 
 @compiled(internal=True)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from fastlinear.kernels import sizes
 from fastlinear.kernels.blocks import Step, activate, block_types, row_of_tiles
+from fastlinear.kernels.by_address import by_address
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import moved
 from fastlinear.kernels.shape import row_shape
-from fastlinear.kernels.shared import shared
 
 FETCHED, STREAM_STEPS, STREAM_VECTORS = sizes.FETCHED, sizes.STREAM_STEPS, sizes.STREAM_VECTORS
 VECTOR_BYTES = sizes.VECTOR_BYTES
@@ -39,4 +39,4 @@ def streamed_product(one, block, P, end, fused):
     activate(one, 1, J, P, C, V, end.h, fused)
 
 
-streamed_address = shared(streamed_product, block_types, lazy=True)
+streamed_address = by_address(streamed_product, block_types, lazy=True)

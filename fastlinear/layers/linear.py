@@ -216,7 +216,7 @@ class Linear(Module):
         Parameters
         ----------
         dY : ndarray
-            dL/dA, shape and dtype of what the last `forward` returned, any strides; none of `grads`.
+            dL/dA, shape and dtype of what the last `forward` returned, any strides; not in `grads`.
         accumulate : bool
             Add to `grads` instead of replacing them. Room for as many stays until `clear_cache`.
         input_grad : bool

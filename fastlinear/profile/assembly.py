@@ -17,11 +17,11 @@ from numba.core.caching import NullCache
 
 from fastlinear.kernels.abreast import abreast_product
 from fastlinear.kernels.blocks import adjacent_product
+from fastlinear.kernels.by_address import compile_all
 from fastlinear.kernels.distant import distant_product
 from fastlinear.kernels.elementwise import kernel_types
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.product import product
-from fastlinear.kernels.shared import compile_all
 from fastlinear.kernels.streamed import streamed_product
 
 READABLE = platform.machine().lower() in ("x86_64", "amd64")

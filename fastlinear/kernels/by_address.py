@@ -25,7 +25,7 @@ _fillers: dict[Any, list[Any]] = {types.float32: [], types.float64: []}
 
 
 def compile_all(dtype: Any) -> None:
-    """Compile all shared functions for a dtype, or load them from the cache."""
+    """Compile all of these functions for a dtype, or load them from the cache."""
     for fill in _fillers[from_dtype(np.dtype(dtype))]:
         if fill() == 0:
             raise RuntimeError("a kernel could not be compiled; the reason is printed above")
@@ -39,7 +39,7 @@ def native_address(function: Any, *argument_types: Any) -> int:
     return int(result.library.get_pointer_to_function(result.fndesc.llvm_func_name))
 
 
-def shared(function: Any, argument_types: Any, *, lazy: bool = False) -> Any:
+def by_address(function: Any, argument_types: Any, *, lazy: bool = False) -> Any:
     """Return an intrinsic that gives the address of ``function`` for the dtype of its argument.
 
     Parameters

@@ -9,7 +9,7 @@ import pytest
 from llvmlite import binding
 from numba import types
 
-from fastlinear.kernels import shared
+from fastlinear.kernels import by_address
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import call
 
@@ -23,7 +23,7 @@ def _types(scalar):
     return scalar, types.Array(scalar, 1, "C")
 
 
-double_address = shared.shared(double, _types)
+double_address = by_address.by_address(double, _types)
 
 
 @compiled
@@ -43,12 +43,12 @@ def test_a_body_that_does_not_compile_raises(monkeypatch, capsys):
     symbol = f"{__name__}.double.float32"
     slot = ctypes.c_ssize_t.from_address(binding.address_of_symbol(symbol))
     slot.value = 0
-    monkeypatch.setattr(shared, "native_address", fails)
+    monkeypatch.setattr(by_address, "native_address", fails)
     with pytest.raises(RuntimeError, match=r"double\.float32 could not be compiled"):
         caller(np.float32(1), where)
     assert where[0] == 42
     with pytest.raises(RuntimeError, match="could not be compiled"):
-        shared.compile_all("float32")
+        by_address.compile_all("float32")
     assert "no body today" in capsys.readouterr().err
 
     monkeypatch.undo()
@@ -61,7 +61,7 @@ def test_a_lazy_one_is_compiled_when_it_is_called():
     def triple(x, where):
         where[0] = x + x + x
 
-    triple_address = shared.shared(triple, _types, lazy=True)
+    triple_address = by_address.by_address(triple, _types, lazy=True)
 
     @compiled
     def calls_if(x, where, wanted):
