@@ -260,6 +260,7 @@ def test_explain(kernel, monkeypatch):
 
 
 BLOCKS = f"{sizes.ABREAST} of the sum's blocks {'in turns' if sizes.BLOCKS_IN_TURNS else 'abreast'}"
+TILES = "two tiles in turns" if sizes.REGISTERS == 32 else "transposed in registers on its way."
 EARLY = "asked for early" if sizes.FETCHED else "B is"
 
 
@@ -272,7 +273,7 @@ EARLY = "asked for early" if sizes.FETCHED else "B is"
         ("dX", (64, 300, 128), "B is transposed to scratch"),
         ("dX", (1, 20, 12), "B is transposed in registers on its way."),
         ("dX", (1, 1024, 2048), BLOCKS),
-        ("dX", (1, 1030, 1030), "two tiles in turns"),
+        ("dX", (1, 1030, 1030), TILES),
         ("dW", (4096, 8, 4), "Tiles of 4 x|2 of the sum's blocks abreast"),
         ("dW", (64, 300, 300), "C^T = B^T A^T|A is brought to scratch"),
         ("dW", (2000, 300, 3), "Turned round, 300 rows at a time"),
