@@ -296,7 +296,7 @@ def test_strided_outputs(dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_last_columns_end_where_they_should(dtype):
     """Of any number of columns the last is written, and nothing behind it or between rows."""
-    tall, low, _ = sizes.ROWS
+    tall, _, low, _ = sizes.ROWS
     widest = max(sizes.WIDTHS) * sizes.VECTOR_BYTES // np.dtype(dtype).itemsize
     # One row against lanes apart goes another way from TURN_TERMS on; many rows are turned round.
     few = [(1, 5), (1, 20), (low, 5), (tall, 5)]

@@ -27,10 +27,10 @@ from fastlinear.kernels.rank_update import (
 from fastlinear.kernels.shape import panel_width, row_shape, steps, widened, with_rows
 from fastlinear.kernels.tile import add, fetch, load, store, zeros
 
-BLOCK, (TALL, LOW, ONE) = sizes.BLOCK, sizes.ROWS
+BLOCK, (TALL, MIDDLE, LOW, ONE) = sizes.BLOCK, sizes.ROWS
 FINISHED_BYTES = sizes.FINISHED_BYTES
 VECTORS, VECTOR_BYTES = sizes.VECTORS, sizes.VECTOR_BYTES
-_, LOW_VECTORS, ONE_VECTORS = sizes.WIDTHS
+_, _, LOW_VECTORS, ONE_VECTORS = sizes.WIDTHS
 
 
 class Block(NamedTuple):
@@ -82,10 +82,11 @@ def block_types(scalar: Any) -> tuple[Any, ...]:
 
 
 @compiled(internal=True, inline=True)
-def block_product(shape, one, block, P, end, fused):
+def block_product(next_rows, shape, one, block, P, end, fused):
     """Compute one block: chunks of the sum (3rd loop), down the rows (2nd).
 
-    Between chunks the partial sums rest in P.
+    Between chunks the partial sums rest in P. ``next_rows`` computes the next few rows and returns
+    how many.
     """
     I, J, K, A, B, panel_a, panel_b, chunk, C, V = block
     for k in range(0, max(K, 1), chunk):
@@ -99,32 +100,71 @@ def block_product(shape, one, block, P, end, fused):
             base = 0 if chunk < BLOCK else first  # row of C whose sums stand in P's first row
             Pi = moved(P, i - base, 0)
             Oi = Pi if end.h != 0 or not finish else Ci
-            # A constant drops the tall tile where rows are too few for it: transposing, it spills.
-            if steps(shape) == 1 and I - i >= TALL:
-                rows = TALL
-                row_of_tiles(with_rows(shape, TALL), J, Ai, Bk, panel_b, Pi, Ci, Oi, step)
-            elif I - i >= LOW:
-                rows = LOW
-                wide = widened(with_rows(shape, LOW), LOW_VECTORS)
-                row_of_tiles(wide, J, Ai, Bk, panel_b, Pi, Ci, Oi, step)
-            else:
-                rows = ONE
-                wide = widened(with_rows(shape, ONE), ONE_VECTORS)
-                row_of_tiles(wide, J, Ai, Bk, panel_b, Pi, Ci, Oi, step)
-            i += rows
+            i += next_rows(shape, I - i, J, Ai, Bk, panel_b, Pi, Ci, Oi, step)
             if finish and (i >= I or are_enough(i - first, P)):
                 Pf, Cf, Vf = moved(P, first - base, 0), moved(C, first, 0), moved(V, first, 0)
                 activate(one, i - first, J, Pf, Cf, Vf, end.h, fused)
                 first = i
 
 
+@compiled(internal=True, inline=True)
+def one_row_or_two(shape, left, J, A, B, panel, P, C, O, step):
+    """Compute two rows of ``left``, or the last one."""
+    if left >= LOW:
+        wide = widened(with_rows(shape, LOW), LOW_VECTORS)
+        row_of_tiles(wide, J, A, B, panel, P, C, O, step)
+        return LOW
+    row_of_tiles(widened(with_rows(shape, ONE), ONE_VECTORS), J, A, B, panel, P, C, O, step)
+    return ONE
+
+
+@compiled(internal=True, inline=True)
+def few_rows(shape, left, J, A, B, panel, P, C, O, step):
+    """Compute four rows of ``left``, or as many of less."""
+    if left >= MIDDLE:
+        row_of_tiles(with_rows(shape, MIDDLE), J, A, B, panel, P, C, O, step)
+        return MIDDLE
+    return one_row_or_two(shape, left, J, A, B, panel, P, C, O, step)
+
+
+@compiled(internal=True, inline=True)
+def tall_rows(shape, left, J, A, B, panel, P, C, O, step):
+    """Compute the rows of a tall tile."""
+    row_of_tiles(with_rows(shape, TALL), J, A, B, panel, P, C, O, step)
+    return TALL
+
+
+@compiled(internal=True)
+def tall_product(one, block, P, end, fused):
+    """Compute one block of rows for tall tiles, where lanes are adjacent in memory."""
+    shape = row_shape(one, VECTORS, VECTOR_BYTES, False)
+    block_product(tall_rows, shape, one, block, P, end, fused)
+
+
+@compiled(internal=True)
+def low_product(one, block, P, end, fused):
+    """Compute one block of the rows that are left."""
+    shape = row_shape(one, VECTORS, VECTOR_BYTES, False)
+    block_product(few_rows, shape, one, block, P, end, fused)
+
+
+tall_address = by_address(tall_product, block_types)
+low_address = by_address(low_product, block_types)
+
+
 @compiled(internal=True)
 def adjacent_product(one, block, P, end, fused):
-    """Compute one block where lanes are adjacent in memory."""
-    block_product(row_shape(one, VECTORS, VECTOR_BYTES, False), one, block, P, end, fused)
-
-
-adjacent_address = by_address(adjacent_product, block_types)
+    """Compute one block where lanes are adjacent in memory: whole tall tiles, then what is left."""
+    I, J, K, A, B, panel_a, panel_b, chunk, C, V = block
+    main = I - I % TALL
+    if main > 0:
+        tall = Block(main, J, K, A, B, panel_a, panel_b, chunk, C, V)
+        call(tall_address(one), (one, tall, P, end, fused))
+    if main < I:
+        A = Matrix(A.data + main // TALL * panel_a, A.row, A.col)
+        C, V, P = moved(C, main, 0), moved(V, main, 0), moved(P, main if chunk < BLOCK else 0, 0)
+        low = Block(I - main, J, K, A, B, panel_a, panel_b, chunk, C, V)
+        call(low_address(one), (one, low, P, end, fused))
 
 
 @compiled(internal=True)

@@ -26,7 +26,7 @@ other, 2.9 to 3.3.
 from __future__ import annotations
 
 from fastlinear.kernels import sizes
-from fastlinear.kernels.blocks import Block, activate, block_product, block_types
+from fastlinear.kernels.blocks import Block, activate, block_product, block_types, one_row_or_two
 from fastlinear.kernels.by_address import by_address
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import Matrix, itemsize, moved
@@ -58,7 +58,7 @@ def distant_product(one, block, P, end, fused):
     else:
         shape = row_shape(one, 2, TRANSPOSED_VECTOR_BYTES, True)
         strip = Block(I, J, K, A, B, panel_a, panel_width(shape) * B.col, chunk, C, V)
-        block_product(shape, one, strip, P, end, fused)
+        block_product(one_row_or_two, shape, one, strip, P, end, fused)
 
 
 @compiled

@@ -37,9 +37,9 @@ from fastlinear.kernels.shape import row_shape, with_rows
 from fastlinear.kernels.shape import width as tile_width
 from fastlinear.kernels.tile import add, collect, load, room, spread, store, zeros
 
-BLOCK, (TALL, LOW, ONE) = sizes.BLOCK, sizes.ROWS
+BLOCK, (TALL, _, LOW, ONE) = sizes.BLOCK, sizes.ROWS
 VECTORS, VECTOR_BYTES = sizes.VECTORS, sizes.VECTOR_BYTES
-_, _, ONE_VECTORS = sizes.WIDTHS
+_, _, _, ONE_VECTORS = sizes.WIDTHS
 PANELS = tuple(range(0, max(VECTORS, ONE_VECTORS) * VECTOR_BYTES, VECTORS * VECTOR_BYTES))
 ROW_BYTES, STACK_BYTES = sizes.NETWORK_ROW_BYTES, sizes.NETWORK_STACK_BYTES
 

@@ -58,8 +58,8 @@ from fastlinear.kernels.sizes import (
     WIDTHS,
 )
 
-TALL, LOW, _ = ROWS
-WIDE, LOW_WIDE, _ = WIDTHS
+TALL, MIDDLE, LOW, _ = ROWS
+WIDE, MIDDLE_WIDE, LOW_WIDE, _ = WIDTHS
 
 
 def product_types(scalar: Any) -> tuple[Any, Any]:
@@ -118,8 +118,13 @@ def cycles(item, I, J, K, B):
         whole = max(high * 10 // FMA_UNITS, waiting)
         return I // high * whole + (I % high + low - 1) // low * waiting
     vectors = up_to(J * item, VECTOR_BYTES) // VECTOR_BYTES
-    low = (I % TALL + LOW - 1) // LOW
-    return I // TALL * row_cycles(TALL, WIDE, vectors) + low * row_cycles(LOW, LOW_WIDE, vectors)
+    left = I % TALL
+    middle, low = left // MIDDLE, (left % MIDDLE + LOW - 1) // LOW
+    return (
+        I // TALL * row_cycles(TALL, WIDE, vectors)
+        + middle * row_cycles(MIDDLE, MIDDLE_WIDE, vectors)
+        + low * row_cycles(LOW, LOW_WIDE, vectors)
+    )
 
 
 @compiled(internal=True)

@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 from fastlinear.kernels import sizes
 from fastlinear.kernels.abreast import abreast_address
-from fastlinear.kernels.blocks import Block, End, adjacent_address, finished_rows
+from fastlinear.kernels.blocks import Block, End, adjacent_product, finished_rows
 from fastlinear.kernels.distant import distant_address
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import Matrix, at, call, itemsize, moved, up_to
@@ -41,7 +41,7 @@ from fastlinear.kernels.scratch import borrow_bytes, return_bytes
 from fastlinear.kernels.shape import row_shape, width
 from fastlinear.kernels.streamed import streamed_address
 
-BLOCK, (TALL, _, _) = sizes.BLOCK, sizes.ROWS
+BLOCK, (TALL, *_) = sizes.BLOCK, sizes.ROWS
 SHORT_BYTES, TRANSPOSED_VECTOR_BYTES = sizes.SHORT_BYTES, sizes.TRANSPOSED_VECTOR_BYTES
 VECTORS, VECTOR_BYTES = sizes.VECTORS, sizes.VECTOR_BYTES
 STACK_BYTES = sizes.STACK_BYTES
@@ -127,7 +127,7 @@ def strips(one, task, plan, P, T, F):
                     elif I == 1 and plan.chunk < BLOCK:
                         call(streamed_address(one), (one, block, P, end, fused))
                     else:
-                        call(adjacent_address(one), (one, block, P, end, fused))
+                        adjacent_product(one, block, P, end, fused)
 
 
 @compiled(internal=True)
@@ -147,4 +147,4 @@ def copied_product(one, plan, block, n, before, wide, V, P, T, end, fused):
         I, J, panel_a, panel_b = block.I, block.J, block.panel_a, some * n * item
         piece = Block(I, J, some, A, B, panel_a, panel_b, part, block.C, block.V)
         so_far = End(t > 0, t + part >= terms, end.accumulate, end.bias, end.h, end.far)
-        call(adjacent_address(one), (one, piece, P, so_far, fused))
+        adjacent_product(one, piece, P, so_far, fused)

@@ -16,7 +16,7 @@ from numba import from_dtype
 from numba.core.caching import NullCache
 
 from fastlinear.kernels.abreast import abreast_product
-from fastlinear.kernels.blocks import adjacent_product
+from fastlinear.kernels.blocks import low_product, tall_product
 from fastlinear.kernels.by_address import compile_all
 from fastlinear.kernels.distant import distant_product
 from fastlinear.kernels.elementwise import kernel_types
@@ -166,7 +166,7 @@ def listing(function: Any, argument_types: Any) -> str:
 
 
 KERNELS = {
-    "product": (product, adjacent_product, distant_product),
+    "product": (product, tall_product, low_product, distant_product),
     "streamed": (streamed_product,),
     "abreast": (abreast_product,),
 }

@@ -71,7 +71,7 @@ def tiles(plan: Plan, item: int) -> str:
     if plan.abreast:
         shapes = [(rows, 1) for rows in sizes.ABREAST_HEIGHTS]
     elif is_transposed_on_its_way(plan):
-        shapes, nbytes = [(rows, 2) for rows in sizes.ROWS[1:]], sizes.TRANSPOSED_VECTOR_BYTES
+        shapes, nbytes = [(rows, 2) for rows in sizes.ROWS[2:]], sizes.TRANSPOSED_VECTOR_BYTES
     lanes = nbytes // item
     tall, *low = (f"{rows} x {vectors * lanes}" for rows, vectors in shapes)
     return (
