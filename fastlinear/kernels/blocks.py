@@ -154,17 +154,32 @@ low_address = by_address(low_product, block_types)
 
 @compiled(internal=True)
 def adjacent_product(one, block, P, end, fused):
-    """Compute one block where lanes are adjacent in memory: whole tall tiles, then what is left."""
-    I, J, K, A, B, panel_a, panel_b, chunk, C, V = block
+    """Compute one block where lanes are adjacent in memory: whole tall tiles, then what is left.
+
+    Both take a chunk of B before the next one, which may come from far.
+    """
+    I, K, chunk = block.I, block.K, block.chunk
     main = I - I % TALL
-    if main > 0:
-        tall = Block(main, J, K, A, B, panel_a, panel_b, chunk, C, V)
-        call(tall_address(one), (one, tall, P, end, fused))
-    if main < I:
-        A = Matrix(A.data + main // TALL * panel_a, A.row, A.col)
-        C, V, P = moved(C, main, 0), moved(V, main, 0), moved(P, main if chunk < BLOCK else 0, 0)
-        low = Block(I - main, J, K, A, B, panel_a, panel_b, chunk, C, V)
-        call(low_address(one), (one, low, P, end, fused))
+    rest = moved(P, main if chunk < BLOCK else 0, 0)
+    terms = chunk if 0 < main < I else max(K, 1)
+    for k in range(0, max(K, 1), terms):
+        some = min(terms, K - k)
+        begun, finish = end.begun or k > 0, end.finish and k + some >= K
+        so_far = End(begun, finish, end.accumulate, end.bias, end.h, end.far)
+        if main > 0:
+            call(tall_address(one), (one, piece(block, 0, main, k, some), P, so_far, fused))
+        if main < I:
+            low = piece(block, main, I - main, k, some)
+            call(low_address(one), (one, low, rest, so_far, fused))
+
+
+@compiled(internal=True)
+def piece(block, i, rows, k, terms):
+    """Return rows i.. of a block, i a multiple of a tall tile's, and terms k.. of its sums."""
+    _, J, _, A, B, panel_a, panel_b, chunk, C, V = block
+    A = moved(Matrix(A.data + i // TALL * panel_a, A.row, A.col), 0, k)
+    B, C, V = moved(B, k, 0), moved(C, i, 0), moved(V, i, 0)
+    return Block(rows, J, terms, A, B, panel_a, panel_b, chunk, C, V)
 
 
 @compiled(internal=True)
