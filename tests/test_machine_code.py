@@ -86,13 +86,19 @@ def test_copying_moves_no_vector_to_or_from_the_stack(code):
         assert not loop.spills, loop.lines
 
 
-def test_one_row_against_streamed_lanes(dtype):
-    """All sums of a tile stay in registers during a pass, which is unrolled where they are many."""
-    loops = [loop for loop in assembly.product_code("streamed", dtype) if loop.fma]
+def sums_in_registers(kernel, dtype):
+    """Return the loops of a kernel that multiply and add, whole vectors, and spill none."""
+    loops = [loop for loop in assembly.product_code(kernel, dtype) if loop.fma]
     for loop in loops:
         assert set(loop.fma) == {sizes.VECTOR_BYTES}, loop.lines
         assert not loop.spills, loop.lines
         assert not loop.calls, loop.lines
+    return loops
+
+
+def test_one_row_against_streamed_lanes(dtype):
+    """All sums of a tile stay in registers during a pass, which is unrolled where they are many."""
+    loops = sums_in_registers("streamed", dtype)
     sums = sizes.STREAM_VECTORS
     if sizes.REGISTERS == 32:
         assert max(loop.fma[sizes.VECTOR_BYTES] for loop in loops) >= sizes.STREAM_STEPS * sums
@@ -102,11 +108,8 @@ def test_one_row_against_streamed_lanes(dtype):
 
 def test_few_sums_of_two_blocks_abreast(dtype):
     """Each term loads a vector for each block and a number for each sum, all in registers."""
-    loops = [loop for loop in assembly.product_code("abreast", dtype) if loop.fma]
-    for loop in loops:
-        assert set(loop.fma) == {sizes.VECTOR_BYTES}, loop.lines
-        assert not loop.spills, loop.lines
-        assert not loop.stores, loop.lines
+    loops = sums_in_registers("abreast", dtype)
+    assert not any(loop.stores for loop in loops)
     for rows in sizes.ABREAST_HEIGHTS:
         sums = sizes.ABREAST * rows
         loads = sizes.ABREAST + sums
