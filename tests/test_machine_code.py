@@ -30,7 +30,7 @@ def dtype(request):
 
 @pytest.fixture(scope="module")
 def code(dtype):
-    """All innermost loops of the product, compiled anew: Y, dW, db and dX are the same code."""
+    """All innermost loops of the product: Y, dW, db and dX are the same code."""
     return assembly.product_code("product", dtype)
 
 

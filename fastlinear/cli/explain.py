@@ -137,7 +137,7 @@ def print_code(console: Console, case: Any, asm: bool) -> None:
     if not assembly.READABLE:
         console.print("can be read for x86-64 only")
         return
-    with console.status("compiling for the listing"):
+    with console.status("writing out the code"):
         loops = [loop for loop in assembly.product_code(kernel, case.dtype) if loop.fma]
     loops.sort(key=lambda loop: (max(loop.fma), loop.sums), reverse=True)
     table = Table()

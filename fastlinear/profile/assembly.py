@@ -13,14 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numba import from_dtype
-from numba.core.caching import NullCache
 
 from fastlinear.kernels.abreast import abreast_product
 from fastlinear.kernels.blocks import low_product, tall_product
 from fastlinear.kernels.by_address import compile_all
 from fastlinear.kernels.distant import distant_product
 from fastlinear.kernels.elementwise import kernel_types
-from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.product import product
 from fastlinear.kernels.streamed import streamed_product
 
@@ -158,11 +156,15 @@ def _reads(line: str) -> bool:
 
 
 def listing(function: Any, argument_types: Any) -> str:
-    """Return the machine code of a compiled function, compiled anew: the disk cache has no text."""
-    fresh = compiled(internal=True)(function.py_func)
-    fresh._cache = NullCache()
-    fresh.compile(argument_types)
-    return str(fresh.overloads[argument_types].library.get_asm_str())
+    """Return the machine code of a compiled function as text.
+
+    It is written anew from LLVM's optimised form of the function, which the disk cache keeps beside
+    the machine code, for callers to link.
+    """
+    function.compile(argument_types)
+    library = function.overloads[argument_types].library
+    module = library._get_module_for_linking().clone()  # writing it out changes it
+    return str(library.codegen._tm.emit_assembly(module))
 
 
 KERNELS = {
