@@ -1,4 +1,4 @@
-"""What the tests of networks and kernels in nopython code share."""
+"""What the tests of layers, of networks and of kernels in nopython code share."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ import fastlinear as fl
 
 def sample(*shape: int, dtype: type = np.float32, seed: int = 0) -> np.ndarray:
     return uniform(np.random.default_rng(seed), *shape, dtype=dtype)
+
+
+def integers(shape, seed: int, dtype: type = np.float32) -> np.ndarray:
+    """Small integers as floats: sums of their products are exact, in any order."""
+    return np.random.default_rng(seed).integers(-8, 9, shape).astype(dtype)
 
 
 def same(a: np.ndarray, b: np.ndarray) -> bool:

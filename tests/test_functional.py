@@ -2,15 +2,12 @@
 
 import numpy as np
 import pytest
+from networks import integers
 
 import fastlinear as fl
 from fastlinear.functional import linear, linear_backward
 
 f4 = np.float32
-
-
-def integers(shape, seed):
-    return np.random.default_rng(seed).integers(-8, 9, shape).astype(f4)
 
 
 @pytest.mark.parametrize("formulation", ["tiled", "loops", "blas"])

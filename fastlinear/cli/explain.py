@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fastlinear.cli.errors import CommandError
+from fastlinear.cli.measurements import time_text
 from fastlinear.cli.options import one_of
-from fastlinear.cli.profile import parse_shape, time_text
+from fastlinear.cli.profile import parse_shape
 from fastlinear.profile.cases import DTYPES
 
 if TYPE_CHECKING:
@@ -25,13 +26,6 @@ FUNCTIONS = {
     "dX": "linear_backward_input",
 }
 """The sums and their functions in each formulation."""
-
-KERNELS = {
-    "product": "the product",
-    "streamed": "one row against streamed lanes",
-    "abreast": "few sums of many terms",
-}
-"""What `assembly.KERNELS` are for."""
 
 WIDTH = 80
 """Columns of the text: a terminal's."""
@@ -133,7 +127,9 @@ def print_code(console: Console, case: Any, asm: bool) -> None:
     from fastlinear.profile.plans import kernel_of
 
     kernel = kernel_of(case)
-    heading(console, f"The machine code of the loops over the terms, for {KERNELS[kernel]}")
+    heading(
+        console, f"The machine code of the loops over the terms, for {assembly.KERNELS[kernel].use}"
+    )
     if not assembly.READABLE:
         console.print("can be read for x86-64 only")
         return

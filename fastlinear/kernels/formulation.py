@@ -224,13 +224,15 @@ class Tiled(Formulation):
 
     def hold_forward(self, W: Array, b: Array | None, act: BoundPair | None) -> Forward:
         """Return `forward` of a layer, whose arrays stay where they are."""
-        return _held(passes.forward_entry(W.dtype), W, b, None, None, act)
+        calls = forward_calls(act, W.dtype)
+        return _held(passes.forward_entry(W.dtype), W, b, None, None, act, calls)
 
     def hold_backward(
         self, W: Array, dW: Array | None, db: Array | None, act: BoundPair | None
     ) -> Backward:
         """Return `backward` of a layer, whose arrays stay where they are."""
-        return _held(passes.backward_entry(W.dtype), W, None, dW, db, act)
+        calls = backward_calls(act, W.dtype)
+        return _held(passes.backward_entry(W.dtype), W, None, dW, db, act, calls)
 
 
 def _held(
@@ -240,11 +242,13 @@ def _held(
     dW: Array | None,
     db: Array | None,
     act: BoundPair | None,
+    calls: Calls,
 ) -> Callable[..., bool]:
     """Return a compiled pass with all that does not change bound to it, in one array."""
-    bound, held = bind(act, W.dtype), np.empty(passes.WORDS, passes.HELD)
     arrays = W, None if b is None else np.ascontiguousarray(b), dW, db
-    passes.hold_entry(W.dtype)(*arrays, bound.h, bound.both, bound.hadamard, bound.p, bound.q, held)
+    p, q = (0, 0) if act is None else (act.p, act.q)
+    held, scalar = np.empty(passes.WORDS, passes.HELD), W.dtype.type
+    passes.hold_entry(W.dtype)(*arrays, *calls, scalar(p), scalar(q), held)
     run = partial(entry, held)
     vars(run)["arrays"] = arrays  # whose addresses are held: they live as long as the pass
     return run
@@ -273,30 +277,31 @@ def hadamard_of(act: BoundPair, dtype: np.dtype[Any]) -> Callable[..., bool]:
     return elementwise.hadamard_of(derivative(act), dtype, act.p, act.q)
 
 
-class Bound(NamedTuple):
-    """What the compiled passes take for one activation and dtype: addresses, or 0 for none."""
+class Calls(NamedTuple):
+    """Addresses of the kernels that a pass calls for its activation, or 0 for none."""
 
-    h: int
-    both: int
-    hadamard: int
-    p: Any
-    q: Any
+    h: int = 0
+    both: int = 0
+    hadamard: int = 0
 
 
 @lru_cache(maxsize=256)
-def bind(act: BoundPair | None, dtype: np.dtype[Any]) -> Bound:
-    """Compile, on first use, what an activation (or none) needs for a dtype."""
-    zero = dtype.type(0)
+def forward_calls(act: BoundPair | None, dtype: np.dtype[Any]) -> Calls:
+    """Compile, on first use, what the forward pass needs of an activation for a dtype."""
     if act is None:
-        return Bound(0, 0, 0, zero, zero)
+        return Calls()
+    pair = act.pair
+    both = 0 if act.from_output else elementwise.both_address(pair.h, pair.h_prime, dtype)
+    return Calls(h=elementwise.map_address(pair.h, dtype), both=both)
+
+
+@lru_cache(maxsize=256)
+def backward_calls(act: BoundPair | None, dtype: np.dtype[Any]) -> Calls:
+    """Compile what the backward pass needs, as `forward_calls`: who only predicts waits less."""
+    if act is None:
+        return Calls()
     kept = act.pair.h_prime_output if act.from_output else elementwise.kept_derivative
-    return Bound(
-        elementwise.map_address(act.pair.h, dtype),
-        0 if act.from_output else elementwise.both_address(act.pair.h, act.pair.h_prime, dtype),
-        elementwise.hadamard_address(kept, dtype),
-        dtype.type(act.p),
-        dtype.type(act.q),
-    )
+    return Calls(hadamard=elementwise.hadamard_address(kept, dtype))
 
 
 _DEFAULT = Interpreted() if config.DISABLE_JIT else Tiled()

@@ -41,7 +41,7 @@ from fastlinear.kernels.tiled import (
 )
 
 
-class Layer(NamedTuple):
+class HeldLayer(NamedTuple):
     """What the passes take of a layer; addresses are 0 for what is not there."""
 
     N: int
@@ -57,8 +57,8 @@ class Layer(NamedTuple):
     q: Any
 
 
-WORDS = len(Layer._fields) + 3 * (len(Matrix._fields) - 1)
-"""Elements of the int64 array that holds a Layer."""
+WORDS = len(HeldLayer._fields) + 3 * (len(Matrix._fields) - 1)
+"""Elements of the int64 array that holds a HeldLayer."""
 
 HELD = np.dtype(np.int64)
 """Its dtype."""
@@ -66,14 +66,14 @@ HELD = np.dtype(np.int64)
 
 @compiled(any_layout=True)
 def hold(W, b, dW, db, h, both, hadamard, p, q, held):
-    """Write a Layer to ``held``, an int64 array of WORDS elements, from its arrays and activation.
+    """Write a HeldLayer to ``held``, an int64 array of WORDS elements: its arrays and activation.
 
     h, both and hadamard are addresses of kernels or 0; an array that is not there comes without
     elements. The arrays must live and stay where they are as long as ``held`` is used.
     """
     N, M = W.shape
     dw = view(dW) if dW.size > 0 else Matrix(0, 0, 0)
-    layer = Layer(N, M, view(W), start_of(b), dw, row_view(db), h, both, hadamard, p, q)
+    layer = HeldLayer(N, M, view(W), start_of(b), dw, row_view(db), h, both, hadamard, p, q)
     store_layer(address_of(held), layer)
 
 
@@ -209,12 +209,12 @@ def forming(hadamard, operand, V, p, q):
 def _layer_type(scalar: Any) -> Any:
     size = types.intp
     fields = (size, size, MATRIX, size, MATRIX, MATRIX, size, size, size, scalar, scalar)
-    return types.NamedTuple(fields, Layer)
+    return types.NamedTuple(fields, HeldLayer)
 
 
 @intrinsic
 def store_layer(typingctx, address, layer):
-    """Write a Layer to memory."""
+    """Write a HeldLayer to memory."""
 
     def codegen(context, builder, signature, args):
         builder.store(args[1], builder.inttoptr(args[0], args[1].type.as_pointer()))
@@ -225,7 +225,7 @@ def store_layer(typingctx, address, layer):
 
 @intrinsic
 def load_layer(typingctx, one, address):
-    """Return the Layer at an address, its activation's parameters in the dtype of ``one``."""
+    """Return the HeldLayer at an address, its activation's parameters in the dtype of ``one``."""
     layer = _layer_type(one)
 
     def codegen(context, builder, signature, args):

@@ -109,7 +109,18 @@ def planned(item, I, J, K, A, B, formed):
         rows = min(I, ROWS_OF_A_BYTES // item // TALL * TALL)
         columns = STRIPS_OF_ROWS * span // item
     chunk = STREAM_STEPS if streamed else parted_terms(item, I, J) if parted else BLOCK
-    return Plan(rows, columns, span // item, chunk, direct, copied, bring_a, block, far, False)
+    return Plan(
+        rows=rows,
+        columns=columns,
+        span=span // item,
+        chunk=chunk,
+        direct=direct,
+        copied=copied,
+        bring_a=bring_a,
+        block=block,
+        far=far,
+        abreast=False,
+    )
 
 
 @compiled

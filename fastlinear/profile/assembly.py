@@ -167,17 +167,25 @@ def listing(function: Any, argument_types: Any) -> str:
     return str(library.codegen._tm.emit_assembly(module))
 
 
+class Kernels(NamedTuple):
+    """Compiled functions that compute a product together."""
+
+    use: str
+    """What they are for."""
+    functions: tuple[Any, ...]
+
+
 KERNELS = {
-    "product": (product, tall_product, low_product, distant_product),
-    "streamed": (streamed_product,),
-    "abreast": (abreast_product,),
+    "product": Kernels("the product", (product, tall_product, low_product, distant_product)),
+    "streamed": Kernels("one row against streamed lanes", (streamed_product,)),
+    "abreast": Kernels("few sums of many terms", (abreast_product,)),
 }
-"""What computes a product: in general, of one row against streamed lanes, or of few sums."""
+"""What computes a product: the first in general."""
 
 
 def product_code(name: str, dtype: str) -> list[Loop]:
     """Return the innermost loops of one of KERNELS for a dtype: the sums, and the copying."""
-    return [loop for kernel in KERNELS[name] for loop in shared_code(kernel, dtype)]
+    return [loop for kernel in KERNELS[name].functions for loop in shared_code(kernel, dtype)]
 
 
 def shared_code(kernel: Any, dtype: str) -> list[Loop]:
