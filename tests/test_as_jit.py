@@ -44,8 +44,8 @@ F4 = np.float32
 
 
 def mlp(*widths, dtype=F4, rng=0, **options):
-    """A network of three layers: all of them share one function."""
-    assert len(widths) == 4
+    """A network of two layers: all of them share one function."""
+    assert len(widths) == 3
     return fl.MLP(list(widths), dtype=dtype, rng=rng, **options)
 
 
@@ -73,7 +73,7 @@ def test_every_shape(dtype):
     for S, M, N in cases:
         if M == 0 or N == 0:
             continue
-        net = mlp(M, N, N, 2, dtype=dtype)
+        net = mlp(M, N, 2, dtype=dtype)
         fn, params = net.as_jit()
         X = sample(S, M, dtype=dtype)
         expected = net.predict(X)
@@ -85,7 +85,7 @@ def test_every_shape(dtype):
 @pytest.mark.parametrize("width", [3000, 40_000])
 def test_scratch_on_the_stack_and_on_the_heap(width):
     assert (3 * 4 * width > sizes.NETWORK_STACK_BYTES) == (width == 40_000)
-    net = mlp(2, width, 4, 3)
+    net = mlp(2, width, 3)
     fn, params = net.as_jit()
     X = sample(5, 2)
     assert same(fn(params, X), net.predict(X))
@@ -108,7 +108,7 @@ def test_a_layer_by_itself():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_layouts_of_input_and_output(dtype):
-    net = mlp(5, 70, 6, 3, dtype=dtype)
+    net = mlp(5, 70, 3, dtype=dtype)
     fn, params = net.as_jit()
     X = sample(8, 5, dtype=dtype)
     expected = net.predict(X)
@@ -125,7 +125,7 @@ def test_layouts_of_input_and_output(dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_layouts_of_weights(dtype):
-    net = mlp(5, 70, 6, 3, dtype=dtype)
+    net = mlp(5, 70, 3, dtype=dtype)
     fn, params = net.as_jit()
     X = sample(8, 5, dtype=dtype)
     for layout in ("C", "strided", "negative"):
@@ -135,7 +135,7 @@ def test_layouts_of_weights(dtype):
 
 
 def test_nan_and_infinity_pass_through():
-    net = mlp(3, 20, 6, 2)
+    net = mlp(3, 20, 2)
     fn, params = net.as_jit()
     for value in (np.nan, np.inf, -np.inf):
         X = sample(2, 3)
@@ -147,12 +147,12 @@ def test_nan_and_infinity_pass_through():
 
 
 def test_other_weights_and_sizes_compile_nothing():
-    first = mlp(3, 4, 5, 2)
+    first = mlp(3, 4, 2)
     fn, params = first.as_jit()
     x = sample(3)
     before = fn(params, x)
     compiled = list(fn.overloads)
-    other = mlp(6, 33, 7, 5, bias=False, rng=1)
+    other = mlp(6, 33, 5, bias=False, rng=1)
     same_fn, other_params = other.as_jit()
     assert same_fn is fn
     assert same(fn(other_params, x.repeat(2)), other.predict(x.repeat(2)))
@@ -173,7 +173,7 @@ def test_parameters_of_activations_are_run_time_values():
 
 # --- from the user's own compiled code ------------------------------------------------------------
 
-policy, frozen = mlp(6, 16, 5, 2).as_jit()
+policy, frozen = mlp(6, 16, 2).as_jit()
 
 
 @njit
@@ -206,7 +206,7 @@ def stepwise(net, x, steps):
 
 
 def test_in_njit_and_prange():
-    net = mlp(6, 16, 5, 2, rng=3)
+    net = mlp(6, 16, 2, rng=3)
     params = net.as_jit()[1]
     X = sample(300, 6)
     expected = np.array([stepwise(net, x.copy(), 20) for x in X])
@@ -218,7 +218,7 @@ def test_in_njit_and_prange():
 
 
 def test_in_cfunc():
-    net = mlp(6, 16, 5, 2)
+    net = mlp(6, 16, 2)
     x, y = sample(6), np.empty(2, F4)
     pointers = (a.ctypes.data_as(callback.ctypes.argtypes[0]) for a in (x, y))
     callback.ctypes(*pointers)
@@ -226,7 +226,7 @@ def test_in_cfunc():
 
 
 def test_allocates_nothing_with_out():
-    params = mlp(6, 16, 5, 2).as_jit()[1]
+    params = mlp(6, 16, 2).as_jit()[1]
     x = sample(6)
     rollout(params, x, 1)
     _nrt_python.memsys_enable_stats()
@@ -243,7 +243,7 @@ def test_allocates_nothing_with_out():
 
 def test_counts_no_references_but_that_of_the_result():
     """Each would be a locked instruction, which waits for all that was computed before."""
-    cached, params = mlp(6, 16, 5, 2).as_jit()
+    cached, params = mlp(6, 16, 2).as_jit()
     fn = njit(cached.py_func)  # code from the disk cache cannot be inspected
     y = np.empty(2, F4)
     references = sys.getrefcount(y)
@@ -292,12 +292,12 @@ def test_in_a_function_that_the_user_caches(tmp_path):
 
 
 def test_wrong_shapes_raise():
-    fn, params = mlp(3, 4, 5, 2).as_jit()
+    fn, params = mlp(3, 4, 2).as_jit()
     x, X = sample(3), sample(5, 3)
     with pytest.raises(ValueError, match="layer', 0, 'expected columns', 3, 'got', 4"):
         fn(params, sample(4))
-    with pytest.raises(ValueError, match="layer', 1, 'expected columns', 5, 'got', 4"):
-        fn((*params[:3], *params[6:], *params[6:]), x)
+    with pytest.raises(ValueError, match="layer', 1, 'expected columns', 3, 'got', 4"):
+        fn((*params[:3], *params[:3]), x)
     for given, out, shapes in (
         (x, blank(3, dtype=F4), r"\(1, 2\), 'got', \(1, 3\)"),
         (X, blank(4, 2, dtype=F4), r"\(5, 2\), 'got', \(4, 2\)"),
@@ -305,7 +305,7 @@ def test_wrong_shapes_raise():
         with pytest.raises(ValueError, match=f"out: expected rows and columns', {shapes}"):
             fn(params, given, out)
         assert np.isnan(out).all()
-    with pytest.raises(ValueError, match="layer', 0, 'expected biases', 4, 'got', 5"):
+    with pytest.raises(ValueError, match="layer', 0, 'expected biases', 4, 'got', 2"):
         fn((params[0], params[4], *params[2:]), x)
     with pytest.raises(ValueError, match="expected p and q, two numbers"):
         fn((*params[:-1], np.zeros(1, F4)), x)
@@ -318,7 +318,7 @@ def test_wrong_shapes_raise():
 
 
 def test_wrong_types_do_not_compile():
-    fn, params = mlp(3, 4, 5, 2).as_jit()
+    fn, params = mlp(3, 4, 2).as_jit()
     x = sample(3)
     with pytest.raises(TypingError, match="expected float32, the dtype of params, got float64"):
         fn(params, x.astype(np.float64))
@@ -328,8 +328,8 @@ def test_wrong_types_do_not_compile():
         fn(params, x, np.empty((1, 2), F4))
     with pytest.raises(TypingError, match="one or two dimensions"):
         fn(params, x.reshape(1, 1, 3))
-    for wrong in (params[:6], (*params, *params[-3:]), params[:-1]):
-        with pytest.raises(TypingError, match=r"expected W, b and \(p, q\) for 3 layers, got"):
+    for wrong in (params[:3], (*params, *params[-3:]), params[:-1]):
+        with pytest.raises(TypingError, match=r"expected W, b and \(p, q\) for 2 layers, got"):
             fn(wrong, x)
     for wrong in (list(params), params[0], None):
         with pytest.raises(TypingError, match="params: expected a tuple of arrays, got"):

@@ -38,15 +38,11 @@ class Result(NamedTuple):
 class Installation:
     """A copy of the package, with a home folder of its own, to run scripts with."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, package: Path, *left_out: str) -> None:
         self.folder, self.home = folder, folder / "home"
         self.package = folder / "fastlinear"
         self.home.mkdir()
-        shutil.copytree(
-            Path(fastlinear.__file__).parent,
-            self.package,
-            ignore=shutil.ignore_patterns("__pycache__"),
-        )
+        shutil.copytree(package, self.package, ignore=shutil.ignore_patterns(*left_out))
 
     def start(self, prologue: str = "", **options) -> subprocess.Popen:
         """Start the script in a new process."""
@@ -93,21 +89,29 @@ def finish(process: subprocess.Popen) -> Result:
     return Result(out.strip(), "compiling" in err, err.count("Warning"))
 
 
+COLD, WARM = Result(RIGHT, True, 0), Result(RIGHT, False, 0)
+UNCACHED = Result(RIGHT, True, 1)
+
+
 @pytest.fixture
 def installation(tmp_path):
-    return Installation(tmp_path)
+    return Installation(tmp_path, Path(fastlinear.__file__).parent, "*.kernel")
 
 
-@pytest.fixture
-def warm(installation):
-    """An installation whose cache holds what the script needs."""
-    assert installation.run() == Result(RIGHT, compiled=True, warnings=0)
-    assert installation.run() == Result(RIGHT, compiled=False, warnings=0)
+@pytest.fixture(scope="module")
+def used(tmp_path_factory):
+    """An installation that has run the script."""
+    folder = tmp_path_factory.mktemp("used")
+    installation = Installation(folder, Path(fastlinear.__file__).parent, "*.kernel")
+    assert installation.run() == COLD
+    assert installation.run() == WARM
     return installation
 
 
-COLD, WARM = Result(RIGHT, True, 0), Result(RIGHT, False, 0)
-UNCACHED = Result(RIGHT, True, 1)
+@pytest.fixture
+def warm(tmp_path, used):
+    """A copy of it, whose cache holds what the script needs."""
+    return Installation(tmp_path, used.package)
 
 
 # --- never stale ----------------------------------------------------------------------------------
