@@ -43,7 +43,8 @@ def shapes(dtype: type) -> list[tuple[int, int, int]]:
     awkward += [(1, 37, n) for lanes in (4, 8, 16, 32) for n in around(lanes)]
     for k in around(sizes.ABREAST * block):
         awkward += [(1, k, 9), (1, 20, k), (70, k, 1)]
-    return sorted(set(awkward + narrow(dtype) + few(dtype) + brought(dtype) + wide(dtype)))
+    found = awkward + narrow(dtype) + few(dtype) + slender(dtype) + brought(dtype) + wide(dtype)
+    return sorted(set(found))
 
 
 def edges() -> list[int]:
@@ -73,6 +74,17 @@ def few(dtype: type) -> list[tuple[int, int, int]]:
     most = range(1, sizes.ABREAST_ROWS + 2)
     found += [(both + 70, 5, n) for n in most]
     return [*found, *((s, both + 70, n) for s in most for n in (1, 4))]
+
+
+def slender(dtype: type) -> list[tuple[int, int, int]]:
+    """Return shapes with columns of one vector, of which two tall tiles go together: Y and dX."""
+    lanes = sizes.VECTOR_BYTES // np.dtype(dtype).itemsize
+    rows = [n + d for n in (sizes.PAIRED_ROWS, 2 * sizes.PAIRED_ROWS) for d in (-1, 0, 1, 3, 7, 9)]
+    columns = (lanes // 2, lanes - 1, lanes, lanes + 1)
+    found = [(s, m, n) for s in rows for m in (20, sizes.BLOCK + 30) for n in columns]
+    found += [(s, m, 20) for s in rows for m in columns] + [(s, 140, lanes) for s in rows]
+    # Where B is streamed, partial sums of all rows rest in scratch.
+    return [*found, (sizes.PAIRED_ROWS + 7, sizes.PASSED_BYTES // sizes.VECTOR_BYTES + 5, lanes)]
 
 
 def brought(dtype: type) -> list[tuple[int, int, int]]:

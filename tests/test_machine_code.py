@@ -71,7 +71,8 @@ def test_every_sum_is_part_of_a_kernel_that_is_called_by_address(loops):
 
     So it was in the process that had compiled it, and not where it came from the disk cache.
     """
-    assert {loop.function for loop in loops} == {"tall_product", "low_product", "distant_product"}
+    kernels = {"slender_product", "tall_product", "low_product", "distant_product"}
+    assert {loop.function for loop in loops} == kernels
 
 
 def test_no_loop_multiplies_without_adding(code):
@@ -131,6 +132,11 @@ def test_whole_tiles_load_each_operand_once_and_stay_in_registers(loops, rows, v
     assert of_this_size
     loads = {loop.loads / loop.steps for loop in of_this_size if len(loop.stack) <= reloaded}
     assert rows + vectors in loads
+
+
+def test_two_tall_tiles_of_one_vector_share_what_they_load(loops):
+    found = [loop for loop in loops if loop.sums == sizes.PAIRED_ROWS and loop.steps == 1]
+    assert sizes.PAIRED_ROWS + 1 in {loop.loads for loop in found if not loop.stack}
 
 
 @pytest.mark.parametrize("derivative", [False, True], ids=["h", "h'"])

@@ -28,6 +28,7 @@ from fastlinear.kernels.shape import panel_width, row_shape, steps, widened, wit
 from fastlinear.kernels.tile import add, fetch, load, store, zeros
 
 BLOCK, (TALL, MIDDLE, LOW, ONE) = sizes.BLOCK, sizes.ROWS
+PAIRED = sizes.PAIRED_ROWS
 FINISHED_BYTES = sizes.FINISHED_BYTES
 VECTORS, VECTOR_BYTES = sizes.VECTORS, sizes.VECTOR_BYTES
 _, _, LOW_VECTORS, ONE_VECTORS = sizes.WIDTHS
@@ -92,7 +93,7 @@ def block_product(next_rows, shape, one, block, P, end, fused):
     for k in range(0, max(K, 1), chunk):
         Bk = moved(B, k, 0)
         finish, resume = end.finish and k + chunk >= K, end.begun or k > 0
-        step = Step(min(chunk, K - k), resume, finish, end.accumulate, end.bias, 0)
+        step = Step(min(chunk, K - k), resume, finish, end.accumulate, end.bias, 0, panel_a)
         i = first = 0
         while i < I:
             Ai = moved(Matrix(A.data + i // TALL * panel_a, A.row, A.col), i % TALL, k)
@@ -153,36 +154,6 @@ low_address = by_address(low_product, block_types)
 
 
 @compiled(internal=True)
-def adjacent_product(one, block, P, end, fused):
-    """Compute one block where lanes are adjacent in memory: whole tall tiles, then what is left.
-
-    Both take a chunk of B before the next one, which may come from far.
-    """
-    I, K, chunk = block.I, block.K, block.chunk
-    main = I - I % TALL
-    rest = moved(P, main if chunk < BLOCK else 0, 0)
-    terms = chunk if 0 < main < I else max(K, 1)
-    for k in range(0, max(K, 1), terms):
-        some = min(terms, K - k)
-        begun, finish = end.begun or k > 0, end.finish and k + some >= K
-        so_far = End(begun, finish, end.accumulate, end.bias, end.h, end.far)
-        if main > 0:
-            call(tall_address(one), (one, piece(block, 0, main, k, some), P, so_far, fused))
-        if main < I:
-            low = piece(block, main, I - main, k, some)
-            call(low_address(one), (one, low, rest, so_far, fused))
-
-
-@compiled(internal=True)
-def piece(block, i, rows, k, terms):
-    """Return rows i.. of a block, i a multiple of a tall tile's, and terms k.. of its sums."""
-    _, J, _, A, B, panel_a, panel_b, chunk, C, V = block
-    A = moved(Matrix(A.data + i // TALL * panel_a, A.row, A.col), 0, k)
-    B, C, V = moved(B, k, 0), moved(C, i, 0), moved(V, i, 0)
-    return Block(rows, J, terms, A, B, panel_a, panel_b, chunk, C, V)
-
-
-@compiled(internal=True)
 def are_enough(rows, P):
     """Return whether so many rows of finished sums are worth a call of h."""
     return rows * P.row >= FINISHED_BYTES
@@ -191,7 +162,7 @@ def are_enough(rows, P):
 @compiled(internal=True)
 def finished_rows(I, pitch):
     """Return how many rows of finished sums, ``pitch`` bytes each, scratch must hold for h."""
-    return min(I, (FINISHED_BYTES - 1) // pitch + TALL)
+    return min(I, (FINISHED_BYTES - 1) // pitch + PAIRED)
 
 
 @compiled(internal=True)
@@ -219,6 +190,8 @@ class Step(NamedTuple):
     """Address of the bias to add at the end, or 0."""
     ahead: int
     """How many bytes ahead B is fetched to the L2 cache, or 0."""
+    panel_a: int
+    """Bytes from one panel of A, the rows of a tall tile, to the next one."""
 
 
 @compiled(internal=True, inline=True)
@@ -241,7 +214,7 @@ def tile_product(shape, left, j, rest):
         for k in range(step.terms):
             fetch(with_rows(shape, 1), b + step.ahead + k * B.row, 0)
     main = step.terms - step.terms % n
-    tile = load(shape, P.data + offset, P.row, left) if step.resume else zeros(shape)
+    tile = begun_tile(shape, left, offset, P, step)
     rows_of_A, panels_of_B = row_offsets(shape, A.row), panel_offsets(shape, panel)
     for _ in range(0, main, n):
         operand = load_operand(shape, b, panels_of_B, B.col, left)
@@ -255,6 +228,18 @@ def tile_product(shape, left, j, rest):
         tile = rank_update(tile, gather_operand(shape, b, B.col, left), a, rows_of_A, A.col)
         a += A.col
         b += B.row
+    end_tile(shape, tile, left, offset, C, O, step)
+
+
+@compiled(internal=True, inline=True)
+def begun_tile(shape, left, offset, P, step):
+    """Return the tile ``offset`` bytes along the rows of P, or zeros where its sums begin."""
+    return load(shape, P.data + offset, P.row, left) if step.resume else zeros(shape)
+
+
+@compiled(internal=True, inline=True)
+def end_tile(shape, tile, left, offset, C, O, step):
+    """Store a tile to O: where the block is finished, plus earlier ones' sums and the bias."""
     if step.finish:
         if step.accumulate:
             tile = add(tile, load(shape, C.data + offset, C.row, left))

@@ -26,7 +26,8 @@ from typing import NamedTuple
 
 from fastlinear.kernels import sizes
 from fastlinear.kernels.abreast import abreast_address
-from fastlinear.kernels.blocks import Block, End, adjacent_product, finished_rows
+from fastlinear.kernels.adjacent import adjacent_product
+from fastlinear.kernels.blocks import Block, End, finished_rows
 from fastlinear.kernels.distant import distant_address
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import Matrix, at, call, itemsize, moved, up_to

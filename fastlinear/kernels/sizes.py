@@ -28,6 +28,9 @@ lower ones are for what is left over, in a kernel of their own: with all of them
 reload an address from the stack. Four rows in one pass take half of what two by two read of B: on
 Emerald Rapids, Y of (4, 512, 512) took 25 us, and takes 19.6, dW of (146, 4, 721) 17.5 and 10."""
 
+PAIRED_ROWS = 2 * ROWS[0]
+"""Rows of two tall tiles, which go together where they are one vector wide: see `slender`."""
+
 ROWS_OF_A_BYTES = 4096
 """Rows of A that are brought to scratch together, where they have to be formed from dA and h'(V) or
 their terms lie far apart, as the bytes of one term for all of them: 2 MiB for a block, a core's

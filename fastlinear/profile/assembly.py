@@ -20,6 +20,7 @@ from fastlinear.kernels.by_address import compile_all
 from fastlinear.kernels.distant import distant_product
 from fastlinear.kernels.elementwise import kernel_types
 from fastlinear.kernels.product import product
+from fastlinear.kernels.slender import slender_product
 from fastlinear.kernels.streamed import streamed_product
 
 READABLE = platform.machine().lower() in ("x86_64", "amd64")
@@ -176,7 +177,9 @@ class Kernels(NamedTuple):
 
 
 KERNELS = {
-    "product": Kernels("the product", (product, tall_product, low_product, distant_product)),
+    "product": Kernels(
+        "the product", (product, slender_product, tall_product, low_product, distant_product)
+    ),
     "streamed": Kernels("one row against streamed lanes", (streamed_product,)),
     "abreast": Kernels("few sums of many terms", (abreast_product,)),
 }

@@ -59,6 +59,8 @@ def choices(case: Case) -> Iterator[str]:
         )
     task, plan = chosen(case)
     yield tiles(plan, item)
+    if are_tiles_paired(plan, task, item):
+        yield f"Tall tiles go in pairs, {sizes.PAIRED_ROWS} rows: there is one vector of columns."
     yield f"A is {how_a_is_read(plan)}."
     yield f"B is {how_b_is_read(plan, task, item)}."
     if sizes.FETCHED and task.I == 1 and plan.far and not plan.copied:
@@ -78,6 +80,12 @@ def tiles(plan: Plan, item: int) -> str:
         f"Tiles of {tall} (vectors of {lanes}), {' and '.join(low)} for the last rows; narrowed "
         "or masked ones for the last columns."
     )
+
+
+def are_tiles_paired(plan: Plan, task: Product, item: int) -> bool:
+    """Return whether two tall tiles go together."""
+    adjacent = not (plan.abreast or is_transposed_on_its_way(plan))
+    return adjacent and task.I >= sizes.PAIRED_ROWS and task.J * item <= sizes.VECTOR_BYTES
 
 
 def is_transposed_on_its_way(plan: Plan) -> bool:
