@@ -6,6 +6,18 @@ import pytest
 
 import fastlinear as fl
 
+# These compile most of the package in processes of their own, a minute each.
+LONGEST = {
+    "test_instruction_sets_agree",
+    "test_afterwards_nothing_compiles",
+    "test_a_second_process_compiles_nothing",
+}
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the longest tests, so that two processes end at about the same time."""
+    items.sort(key=lambda item: item.name not in LONGEST)
+
 
 @pytest.fixture(params=[1, 2])
 def threads(request):
