@@ -93,16 +93,20 @@ COLD, WARM = Result(RIGHT, True, 0), Result(RIGHT, False, 0)
 UNCACHED = Result(RIGHT, True, 1)
 
 
+def fresh(folder: Path) -> Installation:
+    """Return an installation that has compiled nothing."""
+    return Installation(folder, Path(fastlinear.__file__).parent, "*.kernel")
+
+
 @pytest.fixture
 def installation(tmp_path):
-    return Installation(tmp_path, Path(fastlinear.__file__).parent, "*.kernel")
+    return fresh(tmp_path)
 
 
 @pytest.fixture(scope="module")
 def used(tmp_path_factory):
     """An installation that has run the script."""
-    folder = tmp_path_factory.mktemp("used")
-    installation = Installation(folder, Path(fastlinear.__file__).parent, "*.kernel")
+    installation = fresh(tmp_path_factory.mktemp("used"))
     assert installation.run() == COLD
     assert installation.run() == WARM
     return installation

@@ -127,9 +127,8 @@ def print_code(console: Console, case: Any, asm: bool) -> None:
     from fastlinear.profile.plans import kernel_of
 
     kernel = kernel_of(case)
-    heading(
-        console, f"The machine code of the loops over the terms, for {assembly.KERNELS[kernel].use}"
-    )
+    use = assembly.KERNELS[kernel].use
+    heading(console, f"The machine code of the loops over the terms, for {use}")
     if not assembly.READABLE:
         console.print("can be read for x86-64 only")
         return

@@ -6,10 +6,9 @@ from fastlinear.kernels import sizes
 from fastlinear.kernels.blocks import Block, End, low_address, tall_address
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import Matrix, call, itemsize, moved
-from fastlinear.kernels.slender import slender_address
+from fastlinear.kernels.slender import rows_in_pairs, slender_address
 
 BLOCK, (TALL, *_) = sizes.BLOCK, sizes.ROWS
-PAIRED, VECTOR_BYTES = sizes.PAIRED_ROWS, sizes.VECTOR_BYTES
 
 
 @compiled(internal=True)
@@ -19,8 +18,7 @@ def adjacent_product(one, block, P, end, fused):
     All of them take a chunk of B before the next one, which may come from far.
     """
     I, J, K, chunk = block.I, block.J, block.K, block.chunk
-    main = I - I % TALL
-    paired = main - main % PAIRED if J * itemsize(one) <= VECTOR_BYTES else 0
+    main, paired = I - I % TALL, rows_in_pairs(itemsize(one), I, J)
     kernels = (paired > 0) + (main > paired) + (main < I)
     terms = chunk if kernels > 1 else max(K, 1)
     for k in range(0, max(K, 1), terms):

@@ -110,8 +110,8 @@ def is_narrow(item, task):
 def cycles(item, I, J, K, B):
     """Return the tenths of a cycle that the tiles of an I x J product take for one of K terms.
 
-    An fma for each vector, idle lanes included, and no tile less than an fma's latency; two that go
-    together, see `slender`, take 84 tenths, what this makes of both.
+    An fma for each vector, idle lanes included, and no tile less than an fma's latency. Two that go
+    together, see `slender`, were measured at 84 tenths; this makes 80 of both.
     """
     if are_sums_few(item, I, J, K, B):
         high, low, _ = ABREAST_HEIGHTS

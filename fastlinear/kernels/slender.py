@@ -23,6 +23,12 @@ from fastlinear.kernels.shape import row_shape, with_rows
 VECTOR_BYTES = sizes.VECTOR_BYTES
 
 
+@compiled
+def rows_in_pairs(item, I, J):
+    """Return how many of I rows go in pairs of tall tiles: none if J columns exceed one vector."""
+    return I - I % PAIRED if J * item <= VECTOR_BYTES else 0
+
+
 @compiled(internal=True)
 def slender_product(one, block, P, end, fused):
     """Compute one block of rows for pairs of tall tiles, where lanes are adjacent in memory."""

@@ -13,6 +13,7 @@ from fastlinear.kernels.orientation import is_narrow, narrow_rows, turned
 from fastlinear.kernels.packing import PLAIN, Fused
 from fastlinear.kernels.plan import Plan, are_lanes_crowded, planned
 from fastlinear.kernels.product import Product
+from fastlinear.kernels.slender import rows_in_pairs
 from fastlinear.profile.cases import Case
 
 
@@ -85,7 +86,7 @@ def tiles(plan: Plan, item: int) -> str:
 def are_tiles_paired(plan: Plan, task: Product, item: int) -> bool:
     """Return whether two tall tiles go together."""
     adjacent = not (plan.abreast or is_transposed_on_its_way(plan))
-    return adjacent and task.I >= sizes.PAIRED_ROWS and task.J * item <= sizes.VECTOR_BYTES
+    return adjacent and rows_in_pairs(item, task.I, task.J) > 0
 
 
 def is_transposed_on_its_way(plan: Plan) -> bool:
