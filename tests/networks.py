@@ -17,11 +17,6 @@ def integers(shape, seed: int, dtype: type = np.float32) -> np.ndarray:
     return np.random.default_rng(seed).integers(-8, 9, shape).astype(dtype)
 
 
-def same(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two arrays hold the same bits but for the sign and payload of NaN."""
-    return a.dtype == b.dtype and a.shape == b.shape and np.array_equal(a, b, equal_nan=True)
-
-
 def cube(x):
     return x**3
 

@@ -1,5 +1,7 @@
 """Every activation as a layer: PyTorch's values with default arguments, names, gradients."""
 
+import weakref
+
 import numpy as np
 import pytest
 
@@ -250,6 +252,16 @@ def test_one_object_may_serve_several_layers():
     elu = fl.ELU(0.3)
     net = fl.MLP([3, 4, 4, 2], elu, rng=0)
     assert net[0].activation is net[1].activation is elu
+
+
+@pytest.mark.parametrize("layer", [*KNOWN, fl.Softmax()], ids=str)
+def test_nothing_is_kept_that_backward_does_not_read(layer):
+    inputs = X.copy()
+    outputs = layer.forward(inputs)
+    refs = weakref.ref(inputs), weakref.ref(outputs)
+    del inputs, outputs
+    reads_output = getattr(layer, "from_output", True)
+    assert [ref() is not None for ref in refs] == [not reads_output, reads_output]
 
 
 def test_zero_dimensional_and_empty_arrays():

@@ -11,7 +11,8 @@ import sys
 
 import numpy as np
 import pytest
-from networks import same, sample, users_activation
+from bits import same
+from networks import sample, users_activation
 from numba import carray, cfunc, njit, prange, types
 from numba.core.errors import TypingError
 from numba.core.runtime import _nrt_python, rtsys

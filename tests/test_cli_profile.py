@@ -277,6 +277,8 @@ EARLY = "asked for early" if sizes.FETCHED else "B is"
         ("dX", (1, 1030, 1030), TILES),
         ("dW", (4096, 8, 4), "Tiles of 4 x|2 of the sum's blocks abreast"),
         ("dW", (64, 300, 300), "C^T = B^T A^T|A is brought to scratch"),
+        ("dW", (64, 300, 304), "B is copied to scratch"),  # NumPy's dY begins within a line
+        ("dW", (64, 8, 1024), "The first 12 columns go first"),
         ("dW", (2000, 300, 3), "Turned round, 300 rows at a time"),
         ("dX", (1, 2048, 2048), f"{BLOCKS}|{EARLY}"),
         ("Y", (1, 2048, 2048), f"{sizes.STREAM_STEPS} terms of|{EARLY}"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from bits import same
 from shapes import DTYPES, around, stray
 
 import fastlinear as fl
@@ -48,7 +49,7 @@ def test_every_length_wherever_it_lies(dtype, gap):
             for run, inputs, expected in ((forward, (X,), Y), (backward, (dY, X), dX)):
                 computed, memory = matrix(3, columns, gap, start, dtype)
                 assert run(*inputs, computed)
-                assert (computed == expected).all()
+                assert same(computed, expected)
                 assert np.isnan(memory).sum() == memory.size - computed.size  # nothing beside it
 
 
@@ -69,7 +70,7 @@ def test_results_beyond_the_caches(dtype, gap, threads):
             for run, inputs, expected in ((forward, (X,), Y), (backward, (dY, Y), dX)):
                 computed, memory = matrix(rows, columns, gap, start, dtype)
                 assert run(*inputs, computed)
-                assert (computed == expected).all()
+                assert same(computed, expected)
                 assert np.isnan(memory).sum() == memory.size - computed.size
 
 
@@ -86,9 +87,9 @@ def test_in_place(dtype):
         backward(dY, V, V)
         backward(dY, X, dY)
         forward(X, X)
-        assert (dX == V).all()
-        assert (dY == dX).all()
-        assert (X == Y).all()
+        assert same(dX, V)
+        assert same(dY, dX)
+        assert same(X, Y)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -101,10 +102,10 @@ def test_one_column_whatever_its_stride(dtype, rows):
     Y, dX = layer.forward(X), layer.backward(dY)
     for x, dy in ((X[:, ::-1], dY[:, 0][:, None]), (stray(X), stray(dY))):
         out = stray(np.full_like(X, np.nan))
-        assert (layer.forward(x, out=out) == Y).all()
-        assert (out == Y).all()
-        assert (layer.backward(dy, out=out) == dX).all()
-        assert (out == dX).all()
+        assert same(layer.forward(x, out=out), Y)
+        assert same(out, Y)
+        assert same(layer.backward(dy, out=out), dX)
+        assert same(out, dX)
 
 
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
@@ -118,7 +119,7 @@ def test_one_output_of_a_layer_whatever_its_stride(activation):
         (layer.forward(X), layer.backward(stray(dY)), layer.grads["weight"]) for layer in layers
     )
     for got, value in zip((A, dX, dW), expected, strict=True):
-        assert (got == value).all()
+        assert same(got, value)
     out = stray(np.full_like(A, np.nan))
     assert layers[0].predict(X, out) is out
-    assert (out == A).all()
+    assert same(out, A)

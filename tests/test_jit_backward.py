@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from networks import same, sample, users_activation
+from bits import same
+from networks import sample, users_activation
 from numba import njit, prange
 from numba.core.errors import TypingError
 from shapes import DTYPES

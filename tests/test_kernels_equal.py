@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from bits import same, same_elements
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from shapes import DTYPES, around, blank, edges, layouts, shapes, uniform
@@ -62,9 +63,8 @@ def step_formed_where_read(X, W, b, dA, act, threads):
 
 def assert_same_bits(computed, expected):
     for name, value in expected.items():
-        same = computed[name] == value
-        both_nan = np.isnan(computed[name]) & np.isnan(value)
-        assert np.all(same | both_nan), f"{name} differs in {np.sum(~same)} of {same.size} elements"
+        good = same_elements(computed[name], value)
+        assert np.all(good), f"{name} differs in {np.sum(~good)} of {good.size} elements"
 
 
 def problem(S, M, N, dtype, seed=0):
@@ -219,7 +219,7 @@ def test_batch_invariance(dtype):
         rows = slice(first, last)
         alone = step(TILED, X[rows], W, b, dA[rows], ACTIVATIONS["gelu"])
         for name in ("A", "dX"):
-            assert np.array_equal(alone[name], whole[name][rows])
+            assert same(alone[name], whole[name][rows])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -311,7 +311,7 @@ def test_last_columns_end_where_they_should(dtype):
                 tiled.linear_forward(X, np.asarray(W, order=order), b, Y[:S, :N])
                 tiled.linear_backward_input(X, np.asarray(W.T, order=order), Z[:S, :N])
                 for room, expected in ((Y, A), (Z, dX)):
-                    assert np.array_equal(room[:S, :N], expected), (S, N, order)
+                    assert same(room[:S, :N], expected), (S, N, order)
                     assert np.isnan(room).sum() == room.size - expected.size, (S, N, order)
 
 
@@ -357,7 +357,7 @@ def test_kernels_called_directly(dtype):
             computed, expected = blank(S, N, dtype=dtype), blank(S, N, dtype=dtype)
             tiled.linear_forward(X, W, bias, computed)
             loops.linear_forward(X, W, bias, expected)
-            assert np.array_equal(computed, expected)
+            assert same(computed, expected)
         for name, arguments, shape in [
             ("linear_backward_weight", (dY, X), (N, M)),
             ("linear_backward_bias", (dY,), (N,)),
@@ -366,4 +366,4 @@ def test_kernels_called_directly(dtype):
             computed, expected = blank(*shape, dtype=dtype), blank(*shape, dtype=dtype)
             getattr(tiled, name)(*arguments, computed)
             getattr(loops, name)(*arguments, expected)
-            assert np.array_equal(computed, expected)
+            assert same(computed, expected)

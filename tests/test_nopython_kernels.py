@@ -6,7 +6,8 @@ import doctest
 
 import numpy as np
 import pytest
-from networks import same, sample
+from bits import same
+from networks import sample
 from numba import njit, prange
 from shapes import blank
 

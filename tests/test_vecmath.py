@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bits import bits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from llvmlite.binding import get_host_cpu_features
@@ -49,10 +50,6 @@ def values(name, x):
     y = np.empty_like(x)
     ulp.sweep(getattr(vecmath, name), x, y)
     return y
-
-
-def bits(x):
-    return x.view(np.uint32 if x.dtype == np.float32 else np.uint64)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -34,7 +34,7 @@ def cases() -> Iterator[GradientCase]:
     for name in ("tiled", "loops", "blas"):
         yield GradientCase(f"Linear, {name}", fl.Linear(5, 4, rng=1, formulation=name), X)
     yield GradientCase("Linear without bias", fl.Linear(5, 4, bias=False, rng=1), X)
-    for name in ("relu", "tanh", "gelu"):  # h' from the input, from the output, from Z
+    for name in ("relu", "tanh", "gelu"):  # h' from A, from A, from Z
         yield GradientCase(f"Linear with {name}", fl.Linear(5, 4, activation=name, rng=1), X)
     for name, make in ACTIVATIONS.items():
         yield GradientCase(name, make(), X)

@@ -203,7 +203,10 @@ def may_turn(item, task):
 
 @compiled
 def turned(task):
-    """Return C^T = B^T A^T, the same sums with rows and columns exchanged."""
+    """Return C^T = B^T A^T, the same sums with rows and columns exchanged; the bias is not added.
+
+    What ends rows of C (the bias, h and h') is the caller's to apply: see `narrow_product`.
+    """
     f = task.fused
     formed = FORM_B if f.formed == FORM_A else FORM_A if f.formed == FORM_B else f.formed
     fused = Fused(f.h, f.both, f.hadamard, formed, transposed(f.V), f.p, f.q)
@@ -211,7 +214,7 @@ def turned(task):
     return Product(task.J, task.I, task.K, A, B, C, 0, fused)
 
 
-@compiled(internal=True)
+@compiled
 def part(item, task, i, j, rows, columns):
     """Return the product of rows i.. of A and columns j.. of B."""
     f = task.fused

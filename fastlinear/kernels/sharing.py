@@ -20,8 +20,8 @@ def threads_for(I, J, K):
 def run_share(one, task, t, threads):
     """Compute share t of a product.
 
-    The columns of C must be adjacent for `product`, so a C whose rows are is turned round, and one
-    that is strided both ways is taken column by column.
+    The columns of C must be adjacent for `product`, so a C whose rows are is turned round; one that
+    is strided both ways, or to whose rows a bias or h is still to come, is taken column by column.
     """
     item = itemsize(one)
     if task.C.col != item and task.J > 1 and fits_turned(item, task):

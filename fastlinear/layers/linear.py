@@ -158,7 +158,9 @@ class Linear(Module):
     def forward(self, X: Array, *, out: Array | None = None) -> Array:
         """Return A = h(X W^T + b), equations (2) and (17).
 
-        Keeps X, and A or the pre-activation, whichever h' is taken of.
+        Keeps X, and with an activation one array more of A's size: A itself where h' is taken of
+        it; otherwise what the formulation's backward reads, h'(Z) ("tiled") or Z, the sums before h
+        ("loops" and "blas").
 
         Parameters
         ----------
@@ -181,13 +183,13 @@ class Linear(Module):
             rows, A, result = self._checked(X, out)
             x_shape, shape = X.shape, A.shape
         activation = self._activation
-        Z = kept = None
+        V = kept = None
         if activation is not None:
             if activation.from_output:
                 kept = result
             else:
-                Z = kept = empty(result.shape, self.dtype)
-        if not (self._forward or self._hold_forward())(rows, Z, result):
+                V = kept = empty(result.shape, self.dtype)
+        if not (self._forward or self._hold_forward())(rows, V, result):
             raise self._mismatch(X)
         self._kept = (rows, kept, x_shape, shape)
         return A if out is None else checks.deliver(A, out)

@@ -50,7 +50,8 @@ class Map(Module):
             Where to put Y.
         """
         rows, result, Y = self._run(X, out)
-        self._kept = (rows, result if self._keeps_output else rows, X.shape, X.shape)
+        kept = result if self._keeps_output else rows
+        self._kept = (kept, kept, X.shape, X.shape)
         return Y
 
     def predict(self, X: Array, out: Array | None = None) -> Array:

@@ -74,8 +74,9 @@ class Module(ABC):
     dtype: np.dtype[Any] | None = None
     places = 1  # how many positions PyTorch's Sequential would number for this layer
 
-    # What backward needs: X as rows, the array h' is taken of, the shapes of X and of Y. One tuple,
-    # so that it is replaced in one step.
+    # What backward needs: X as rows, the array h' is taken of or has been put in, the shapes of X
+    # and of Y; where X is not needed, the other array stands in its place too. One tuple, so that
+    # it is replaced in one step.
     _kept: tuple[Array, Array | None, Shape, Shape] | None = None
 
     @property

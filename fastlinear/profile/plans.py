@@ -9,12 +9,15 @@ import numpy as np
 from fastlinear.kernels import sizes
 from fastlinear.kernels.distant import has_two_tiles
 from fastlinear.kernels.memory import Matrix
-from fastlinear.kernels.orientation import is_narrow, narrow_rows, turned
+from fastlinear.kernels.orientation import is_narrow, narrow_rows, part, turned
 from fastlinear.kernels.packing import PLAIN, Fused
-from fastlinear.kernels.plan import Plan, are_lanes_crowded, planned
+from fastlinear.kernels.plan import Plan, are_lanes_crowded, leading_columns, planned
 from fastlinear.kernels.product import Product
 from fastlinear.kernels.slender import rows_in_pairs
 from fastlinear.profile.cases import Case
+
+NUMPY_START = 16
+"""Bytes into a cache line where NumPy's arrays most often begin; a layer's own begin at one."""
 
 
 def is_turned(case: Case) -> bool:
@@ -34,6 +37,9 @@ def chosen(case: Case) -> tuple[Product, Plan]:
     item, task = np.dtype(case.dtype).itemsize, oriented(case)
     if is_narrow(item, task):
         task = turned(task)
+    else:
+        lead = leading_columns(item, task.I, task.J, task.K, task.B, PLAIN)
+        task = part(item, task, 0, lead, task.I, task.J - lead)
     return task, planned(item, task.I, task.J, task.K, task.A, task.B, PLAIN)
 
 
@@ -58,7 +64,10 @@ def choices(case: Case) -> Iterator[str]:
             f"Turned round, {narrow_rows(item, task.I, task.J)} rows at a time, the result copied "
             f"from scratch: faster with {task.J} columns."
         )
+    columns = task.J
     task, plan = chosen(case)
+    if 0 < task.J < columns:
+        yield f"The first {columns - task.J} columns go first: the others begin at a cache line."
     yield tiles(plan, item)
     if are_tiles_paired(plan, task, item):
         yield f"Tall tiles go in pairs, {sizes.PAIRED_ROWS} rows: there is one vector of columns."
@@ -78,7 +87,7 @@ def tiles(plan: Plan, item: int) -> str:
     lanes = nbytes // item
     tall, *low = (f"{rows} x {vectors * lanes}" for rows, vectors in shapes)
     return (
-        f"Tiles of {tall} (vectors of {lanes}), {' and '.join(low)} for the last rows; narrowed "
+        f"Tiles of {tall} (vectors of {lanes}), {', '.join(low)} for the last rows; narrowed "
         "or masked ones for the last columns."
     )
 
@@ -125,11 +134,11 @@ def how_b_is_read(plan: Plan, task: Product, item: int) -> str:
 
 
 def product_of(case: Case) -> Product:
-    """Return the product of a case: X and Y lie by rows, W by columns as a layer keeps it."""
+    """Return the product of a case: X and Y are NumPy's, by rows; W by columns, a layer's own."""
     S, M, N, item = case.S, case.M, case.N, np.dtype(case.dtype).itemsize
-    X, Y = Matrix(0, M * item, item), Matrix(0, N * item, item)
+    X, Y = Matrix(NUMPY_START, M * item, item), Matrix(NUMPY_START, N * item, item)
     W, b = Matrix(0, item, N * item), Matrix(0, 0, item)
-    W_T, Y_T = Matrix(0, W.col, W.row), Matrix(0, Y.col, Y.row)
+    W_T, Y_T = Matrix(0, W.col, W.row), Matrix(NUMPY_START, Y.col, Y.row)
     I, J, K, A, B, C = {
         "Y": (S, N, M, X, W_T, Y),
         "dW": (N, M, S, Y_T, X, W),
