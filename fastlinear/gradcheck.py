@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from fastlinear import init as initialisers
 from fastlinear.layers import checks
 from fastlinear.layers.checks import Array
 from fastlinear.layers.losses import Loss
@@ -93,14 +94,15 @@ def gradcheck(
 ) -> GradcheckReport:
     """Compare the gradients of a layer, network or loss with central differences in float64.
 
-    A copy in float64 is checked, whatever the dtype; ``module`` itself is not changed.
+    A copy in float64 is checked, whatever the dtype; ``module`` itself is not changed. Two forward
+    passes for each coordinate: of larger arrays, ``limit`` coordinates stand for all.
 
     Parameters
     ----------
     module : Module or loss
         What to check: the gradients of X and of every parameter.
     X : ndarray
-        Where to check it.
+        Where to check it: any shape that ``module`` takes, real numbers.
     target : ndarray, optional
         For a loss: its labels or targets.
     limit : int
@@ -108,13 +110,21 @@ def gradcheck(
     rng : int or numpy.random.Generator
         Draws R and the coordinates.
 
+    Returns
+    -------
+    GradcheckReport
+        How many coordinates were compared, and the largest difference.
+
     Raises
     ------
     GradcheckError
         An AssertionError with the `report`, where a gradient is wrong.
+    TypeError, ValueError
+        Where ``module`` is none, X or ``target`` does not fit it, or there is nothing to compare.
     """
-    generator = np.random.default_rng(rng)
-    X = np.array(X, np.float64, order="C")
+    generator = initialisers.generator(rng)
+    limit = checks.positive_integer("limit", limit)
+    X = _as_float64("X", X)
     if isinstance(module, Loss):
         evaluate, R, gradients = _of_loss(module, X, target)
     elif isinstance(module, Module):
@@ -128,7 +138,7 @@ def gradcheck(
         found += compared
         kinks += min(limit, array.size) - len(compared)
     if not found:
-        raise ValueError(f"nothing to compare: X is empty, or has all {kinks} coordinates at kinks")
+        raise ValueError(f"nothing to compare: all {kinks} coordinates are at kinks")
     worst = found[int(np.argmax([c.excess for c in found]))]  # argmax takes NaN for the largest
     report = GradcheckReport(
         checked=len(found),
@@ -142,6 +152,16 @@ def gradcheck(
     if not report.excess <= 1:
         raise GradcheckError(report)
     return report
+
+
+def _as_float64(name: str, value: Any) -> Array:
+    """Return real numbers, at least one, as a copy in float64."""
+    array = checks.unmasked(name, value)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name}: expected real numbers, got {array.dtype}")
+    if array.size == 0:
+        raise ValueError(f"{name}: nothing to compare, its shape is {array.shape}")
+    return np.array(array, np.float64, order="C")
 
 
 Evaluate = Callable[[], Array]
@@ -168,7 +188,7 @@ def _of_loss(loss: Loss, X: Array, target: Any) -> tuple[Evaluate, Array, Gradie
     if target is None:
         raise TypeError("target: expected the loss's labels or targets, got None")
     loss = copy.deepcopy(loss)
-    target = np.asarray(target)
+    target = checks.unmasked("target", target)
     if target.dtype in checks.FLOATS:
         target = target.astype(np.float64)
     loss.forward(X, target)

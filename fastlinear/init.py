@@ -15,7 +15,9 @@ zeros            0
 
 The gains are the defaults of `torch.nn.init`; sqrt(2) is the one that keeps the variance through
 ReLU. Numbers are drawn in float64, in index order of (N, M) whatever the memory order, and rounded
-once to the dtype: one seed gives one network, up to that rounding.
+once to the dtype: one seed gives one network, up to that rounding. All take the shape (N, M), an
+``rng`` (None, a seed or a Generator) and the dtype, and raise ValueError for another shape and
+TypeError for another ``rng``.
 
 Sources: He et al. 2015, arXiv:1502.01852, eq. (14); Glorot and Bengio 2010, eq. (12), (16).
 """
@@ -43,6 +45,13 @@ def generator(rng: Rng) -> np.random.Generator:
         ) from None
 
 
+def _fans(shape: Any) -> tuple[int, int]:
+    """Return fan_in and fan_out of the shape of a weight."""
+    if not (isinstance(shape, tuple | list) and len(shape) == 2 and min(shape) >= 1):
+        raise ValueError(f"shape: expected (N, M), both at least 1, got {shape!r}")
+    return shape[1], shape[0]
+
+
 def _uniform(shape: tuple[int, int], bound: float, rng: Rng, dtype: DTypeLike) -> Array:
     return generator(rng).uniform(-bound, bound, shape).astype(dtype)
 
@@ -59,7 +68,7 @@ def kaiming_uniform(
     dtype: DTypeLike = np.float32,
 ) -> Array:
     """Return uniform draws within gain sqrt(3 / fan_in)."""
-    return _uniform(shape, gain * sqrt(3 / shape[1]), rng, dtype)
+    return _uniform(shape, gain * sqrt(3 / _fans(shape)[0]), rng, dtype)
 
 
 def kaiming_normal(
@@ -70,21 +79,21 @@ def kaiming_normal(
     dtype: DTypeLike = np.float32,
 ) -> Array:
     """Return normal draws of standard deviation gain sqrt(1 / fan_in)."""
-    return _normal(shape, gain * sqrt(1 / shape[1]), rng, dtype)
+    return _normal(shape, gain * sqrt(1 / _fans(shape)[0]), rng, dtype)
 
 
 def xavier_uniform(
     shape: tuple[int, int], rng: Rng = None, *, gain: float = 1.0, dtype: DTypeLike = np.float32
 ) -> Array:
     """Return uniform draws within gain sqrt(6 / (fan_in + fan_out))."""
-    return _uniform(shape, gain * sqrt(6 / sum(shape)), rng, dtype)
+    return _uniform(shape, gain * sqrt(6 / sum(_fans(shape))), rng, dtype)
 
 
 def xavier_normal(
     shape: tuple[int, int], rng: Rng = None, *, gain: float = 1.0, dtype: DTypeLike = np.float32
 ) -> Array:
     """Return normal draws of standard deviation gain sqrt(2 / (fan_in + fan_out))."""
-    return _normal(shape, gain * sqrt(2 / sum(shape)), rng, dtype)
+    return _normal(shape, gain * sqrt(2 / sum(_fans(shape))), rng, dtype)
 
 
 def zeros(shape: tuple[int, int], rng: Rng = None, *, dtype: DTypeLike = np.float32) -> Array:
@@ -94,7 +103,7 @@ def zeros(shape: tuple[int, int], rng: Rng = None, *, dtype: DTypeLike = np.floa
 
 def bias(features: tuple[int, int], rng: Rng = None, *, dtype: DTypeLike = np.float32) -> Array:
     """Return N uniform draws within 1 / sqrt(fan_in), as PyTorch's Linear does for its bias."""
-    outputs, inputs = features
+    inputs, outputs = _fans(features)
     bound = 1 / sqrt(inputs)
     return generator(rng).uniform(-bound, bound, outputs).astype(dtype)
 

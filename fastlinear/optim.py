@@ -8,12 +8,14 @@ parameters' dtype; the element-wise rules stand in `fastlinear.kernels.updates`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from math import isfinite, sqrt
 from typing import Any
 
 import numpy as np
 
 from fastlinear.kernels import updates
+from fastlinear.layers import checks
 from fastlinear.layers.checks import Array
 from fastlinear.layers.module import Module
 
@@ -27,6 +29,9 @@ class Optimizer(ABC):
     def __init__(self, net: Module, lr: float, weight_decay: float, memories: int) -> None:
         if not isinstance(net, Module):
             raise TypeError(f"net: expected a layer or network, got {type(net).__name__}")
+        for name, w in net.params.items():
+            if not w.flags.writeable:
+                raise ValueError(f"net: expected parameters to change, {name} is read-only")
         self.net = net
         self.lr = lr
         self.weight_decay = _at_least_zero("weight_decay", weight_decay)
@@ -148,10 +153,11 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
-        for beta in betas:
-            if not 0 <= beta < 1:
-                raise ValueError(f"betas: expected two numbers in [0, 1), got {betas}")
-        self.betas = (float(betas[0]), float(betas[1]))
+        if not (isinstance(betas, Sequence) and len(betas) == 2 and not isinstance(betas, str)):
+            raise TypeError(f"betas: expected two numbers, got {betas!r}")
+        self.betas = (checks.number("betas", betas[0]), checks.number("betas", betas[1]))
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas: expected two numbers in [0, 1), got {betas}")
         self.eps = _at_least_zero("eps", eps)
         super().__init__(net, lr, weight_decay, memories=2)
 
@@ -191,10 +197,7 @@ class AdamW(Adam):
 
 
 def _at_least_zero(name: str, value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name}: expected a number, got {value!r}") from None
+    number = checks.number(name, value)
     if not (isfinite(number) and number >= 0):
         raise ValueError(f"{name}: expected a finite number of at least 0, got {value!r}")
     return number

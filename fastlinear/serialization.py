@@ -14,9 +14,13 @@ under which the loading process must have made it (`fl.Activation` with ``name=`
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Mapping
-from os import PathLike, fspath
+from contextlib import suppress
+from os import PathLike
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -59,11 +63,13 @@ def save(module: Module, path: Path, *, metadata: Mapping[str, str] | None = Non
     ValueError
         Where ``metadata`` uses the key "fastlinear".
     OSError
-        Where the file cannot be written; one that was there is left as it was.
+        Where the file cannot be written; one that was there is left as it was. It is written beside
+        the old one, which it then replaces.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import save_file
+    from safetensors import numpy as safetensors
 
+    if metadata is not None and not isinstance(metadata, Mapping):
+        raise TypeError(f"metadata: expected a mapping of str to str, got {metadata!r:.80}")
     own = dict(metadata or {})
     if KEY in own:
         raise ValueError(f"metadata: the key {KEY!r} holds the architecture; choose another")
@@ -71,10 +77,32 @@ def save(module: Module, path: Path, *, metadata: Mapping[str, str] | None = Non
         if not (isinstance(key, str) and isinstance(value, str)):
             raise TypeError(f"metadata: expected str to str, got {key!r}: {value!r}")
     header = json.dumps({"version": VERSION, "network": describe(module)})
+    _write(os.fsdecode(path), safetensors.save(module.state_dict(), {**own, KEY: header}))
+
+
+def _write(path: str, contents: bytes) -> None:
+    """Put ``contents`` into a file, which is there as a whole or as it was.
+
+    A link stays one, and a file keeps its permissions; a new one has those of any other. What is no
+    file, such as a pipe, is written to.
+    """
+    target = os.path.realpath(path)
+    beside = f"{target}.{uuid4().hex}.tmp"
     try:
-        save_file(module.state_dict(), fspath(path), metadata={**own, KEY: header})
-    except SafetensorError as error:
-        raise OSError(f"{fspath(path)}: cannot be written: {error}") from error
+        if os.path.exists(target) and not os.path.isfile(target):
+            with open(target, "wb") as file:
+                file.write(contents)
+            return
+        with open(beside, "xb") as file:
+            file.write(contents)
+        if os.path.exists(target):
+            shutil.copymode(target, beside)
+        os.replace(beside, target)
+    except OSError as error:
+        raise OSError(f"{path}: cannot be written: {error}") from error
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(beside)
 
 
 def load(path: Path) -> Module:
@@ -88,12 +116,13 @@ def load(path: Path) -> Module:
         Where the file is not safetensors, is damaged, or holds no architecture of ours; where it
         names an activation of the user's own that this process has not made.
     """
+    path = os.fsdecode(path)
     state, metadata = _read(path)
     if KEY not in metadata:
         raise ValueError(
-            f"{fspath(path)}: expected a network saved by fastlinear, found parameters without an "
+            f"{path}: expected a network saved by fastlinear, found parameters without an "
             f"architecture: build the network, then "
-            f"net.load_state_dict(fl.read_state_dict({fspath(path)!r})). Its keys: {list(state)}"
+            f"net.load_state_dict(fl.read_state_dict({path!r})). Its keys: {list(state)}"
         )
     try:
         header = json.loads(metadata[KEY])
@@ -102,19 +131,30 @@ def load(path: Path) -> Module:
         module: Module = build(header["network"])
         module.load_state_dict(state)
     except UnknownActivation as error:
-        raise ValueError(f"{fspath(path)}: {error}") from None
+        raise ValueError(f"{path}: {error}") from None
     except _WRONG as error:
-        raise ValueError(f"{fspath(path)}: damaged or of another version: {error}") from error
+        raise ValueError(f"{path}: damaged or of another version: {error}") from error
     return module
 
 
 def read_state_dict(path: Path) -> dict[str, Array]:
-    """Return the arrays of any safetensors file by name, for `Module.load_state_dict`."""
+    """Return the arrays of any safetensors file by name, for `Module.load_state_dict`.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there is no such file.
+    ValueError
+        Where the file is not safetensors, is damaged, or holds a dtype that NumPy lacks.
+    """
     return _read(path)[0]
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Return the entries that `save` was given as ``metadata`` (for a foreign file, all)."""
+    """Return the entries that `save` was given as ``metadata`` (for a foreign file, all).
+
+    Raises as `read_state_dict`.
+    """
     return {key: value for key, value in _read(path)[1].items() if key != KEY}
 
 
@@ -122,19 +162,20 @@ def _read(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
     """Return the arrays and the metadata of a safetensors file."""
     from safetensors import SafetensorError, safe_open
 
+    path = os.fsdecode(path)
     try:
-        with safe_open(fspath(path), framework="numpy") as file:
+        with safe_open(path, framework="numpy") as file:
             # Copies: nothing refers to the mapped file after it is closed.
             state = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
             return state, dict(file.metadata() or {})
     except FileNotFoundError:
-        raise FileNotFoundError(f"no such file: {fspath(path)}") from None
+        raise FileNotFoundError(f"no such file: {path}") from None
     except OSError as error:
-        raise OSError(f"{fspath(path)}: cannot be read: {error}") from error
+        raise OSError(f"{path}: cannot be read: {error}") from error
     except SafetensorError as error:
-        raise ValueError(f"{fspath(path)}: not a safetensors file, or damaged: {error}") from error
+        raise ValueError(f"{path}: not a safetensors file, or damaged: {error}") from error
     except (TypeError, AttributeError) as error:
-        raise ValueError(f"{fspath(path)}: holds a dtype that NumPy lacks: {error}") from error
+        raise ValueError(f"{path}: holds a dtype that NumPy lacks: {error}") from error
 
 
 def describe(value: Any) -> Any:

@@ -34,8 +34,8 @@ def shapes(dtype: type) -> list[tuple[int, int, int]]:
     awkward += [(70, 35, n) for n in around(short) + around(width // 4)]
     awkward += [(70, 530, 141), (150, 1030, 300), (37, 211, 53), (1, 530, 520), (4, 260, 130)]
     awkward += [(s, 256, 9) for s in around(min(sizes.IN_PLACE_TERMS, 2**15) // 256)]
-    awkward += [(s, 300, 50) for s in around(min(sizes.SPLIT_ROWS, 128))]
-    awkward += [(s, 520, 120) for s in around(min(sizes.SPLIT_ROWS, 128) // 2)]
+    awkward += [(s, 300, 50) for s in around(min(sizes.STRADDLED_ROWS, 128))]
+    awkward += [(s, 520, 120) for s in around(min(sizes.STRADDLED_ROWS, 128) // 2)]
     parted = (*around(sizes.HALVED_ROWS), *around(sizes.PARTED_ROWS))
     awkward += [(s, 140, 30) for s in parted if s > 0]
     awkward += [(s, 520, 300) for s in around(sizes.SETTLED_ROWS)[1:]]

@@ -167,6 +167,7 @@ def test_out_overlapping_an_input():
         fl.Linear(3, 3),
         fl.Sequential(fl.Linear(3, 3), fl.Linear(3, 3)),
         fl.ReLU(),
+        fl.GELU(),
         fl.Softmax(),
     ):
         for out in (X, memory[:, 1:4], memory[:, 2:5]):
@@ -176,9 +177,51 @@ def test_out_overlapping_an_input():
                 module.predict(X, out)
         module.forward(X, out=memory[:, 3:])  # beside it, not over it
         dY = memory[:, 3:]
-        for out in (X, dY):
+        with pytest.raises(ValueError, match="out: overlaps"):
+            module.backward(dY, out=dY)
+        if isinstance(module, fl.ReLU | fl.Softmax):
+            module.backward(dY, out=X)  # which they do not read
+        else:
             with pytest.raises(ValueError, match="out: overlaps"):
-                module.backward(dY, out=out)
+                module.backward(dY, out=X)
+
+
+def test_out_overlapping_itself():
+    layer, X = fl.Linear(3, 2), zeros(4, 3)
+    as_strided = np.lib.stride_tricks.as_strided
+    for strides in ((0, 4), (4, 4), (4, -4), (4, 8)):
+        out = as_strided(np.zeros(20, f4)[5:], (4, 2), strides)
+        with pytest.raises(ValueError, match="out: expected elements apart in memory, got strides"):
+            layer.predict(X, out)
+    out = as_strided(np.zeros(20, f4), (4, 2), (8, 36))  # between one another, none in two places
+    assert layer.predict(X, out) is out
+
+
+def test_a_subclass_as_out_is_filled_like_any_other():
+    X = np.ones((4, 3), f4)
+    for formulation in ("tiled", "loops", "blas"):
+        layer = fl.Linear(3, 3, activation="relu", rng=0, formulation=formulation)
+        out = np.zeros((4, 3), f4).view(np.matrix)
+        assert layer.forward(X, out=out) is out
+        assert (np.asarray(out) == layer.predict(X)).all()
+        assert type(layer.backward(X)) is np.ndarray
+
+
+@pytest.mark.parametrize("formulation", ["tiled", "loops", "blas"])
+def test_parameters_beyond_float32(formulation):
+    """They would be infinite, and 0 times them NaN; float64 holds them."""
+    for activation in (fl.CELU(1e300), fl.LeakyReLU(1e300), fl.ELU(-1e300), fl.Softplus(1e300)):
+        activation.formulation = formulation
+        layer = fl.Linear(3, 2, activation=activation, formulation=formulation)
+        for module in (activation, layer):
+            with pytest.raises(ValueError, match="expected parameters within float32, got"):
+                module.predict(zeros(4, 3))
+        assert not np.isnan(activation.predict(zeros(4, 3, dtype=f8))).any()
+    with pytest.raises(ValueError, match="expected parameters within float32, got"):
+        layer.as_jit()
+    unbounded = fl.Hardtanh(-math.inf, math.inf)
+    unbounded.formulation = formulation
+    assert unbounded.predict(np.array([-1e38, 3], f4)).tolist() == [f4(-1e38), 3]
 
 
 def test_out_overlapping_the_layer():
@@ -263,12 +306,20 @@ def twice(layer):
             TypeError,
             r"Linear\(4, 2, dtype=float64\): expected dtype float32",
         ),
-        (lambda: fl.CELU(0), ValueError, "CELU: expected alpha other than 0"),
+        (lambda: fl.CELU(0), ValueError, r"CELU: expected \|alpha\| of 2\^-120 or more, got 0"),
+        (lambda: fl.CELU("1"), TypeError, "CELU: alpha: expected a number, got '1'"),
+        (lambda: fl.ELU(10**400), ValueError, "ELU: alpha: expected a number that a float holds"),
+        (lambda: fl.Hardtanh("a", 1), TypeError, "Hardtanh: min_val: expected a number"),
+        (lambda: fl.Linear(3, 2, bias="no"), TypeError, "bias: expected True or False, got 'no'"),
+        (lambda: fl.MLP(5), TypeError, "sizes: expected numbers such as"),
+        (lambda: fl.SGD(fl.ReLU(), "0.1"), TypeError, "lr: expected a number, got '0.1'"),
+        (lambda: fl.Adam(fl.ReLU(), betas=(0.9,)), TypeError, "betas: expected two numbers, got"),
+        (lambda: fl.Adam(fl.ReLU(), betas=0.9), TypeError, "betas: expected two numbers, got 0.9"),
         (lambda: fl.Softplus(0), ValueError, r"expected \|beta\| of 2\^-120 or more, got 0"),
         (lambda: fl.Softplus(-7e-37), ValueError, r"expected \|beta\| .* got -7e-37"),
         (lambda: fl.Softshrink(-1), ValueError, "Softshrink: expected lambd of at least 0"),
         (lambda: fl.Hardtanh(1, 1), ValueError, "Hardtanh: expected min_val < max_val, got 1, 1"),
-        (lambda: fl.ELU(math.nan), ValueError, "ELU: alpha is NaN"),
+        (lambda: fl.ELU(math.nan), ValueError, "ELU: alpha: expected a number, got NaN"),
         (lambda: fl.GELU("erf"), ValueError, "GELU: approximate: expected one of none, tanh"),
         (lambda: fl.Threshold(1), TypeError, "value"),
         (lambda: fl.MSELoss("none"), ValueError, "reduction: expected one of mean, sum; got"),

@@ -61,7 +61,7 @@ def test_results_beyond_the_caches(dtype, gap, threads):
     forward, backward = map_of(relu, np.dtype(dtype)), hadamard_of(relu, np.dtype(dtype))
     least = sizes.LONG_BYTES // scalar().itemsize
     for columns in (least - 1, least, least + 1, least + 37):
-        rows = sizes.PAST_BYTES // (columns * scalar().itemsize) + 1
+        rows = sizes.BYPASS_BYTES // (columns * scalar().itemsize) + 1
         X, dY = (matrix(rows, columns, gap, k, dtype, rng)[0] for k in (1, 2))
         Y, dX = np.empty(X.shape, dtype), np.empty(X.shape, dtype)
         loops.activation_forward(relu.pair.h, X, scalar(0), scalar(0), Y)

@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
+from bits import same
 from networks import integers
 
 import fastlinear as fl
@@ -304,3 +305,14 @@ def test_repr():
         "{'0.weight': float32[3, 4], '0.bias': float32[3], '2.weight': float32[2, 3]}"
     )
     assert repr(fl.MLP([4, 3, 2], "tanh")).startswith("MLP(\n  (0): Linear(4, 3, activation=Tanh()")
+
+
+def test_arrays_of_a_layer_that_are_read_only():
+    layer = fl.Linear(3, 2, rng=0)
+    before = layer.params["weight"].copy()
+    layer.params["bias"].flags.writeable = False
+    with pytest.raises(ValueError, match=r"state\['bias'\]: the layer's own array is read-only"):
+        layer.load_state_dict({"weight": np.ones((2, 3), f4), "bias": np.ones(2, f4)})
+    assert same(layer.params["weight"], before)
+    with pytest.raises(ValueError, match="net: expected parameters to change, bias is read-only"):
+        fl.SGD(layer, 0.1)

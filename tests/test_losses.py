@@ -224,3 +224,25 @@ def test_gradients_are_those_of_differences(shape):
         assert fl.gradcheck(fl.CrossEntropyLoss(reduction), logits, labels).kinks == 0
         assert fl.gradcheck(fl.MSELoss(reduction), logits, target).kinks == 0
     assert fl.gradcheck(fl.Softmax(), logits).kinks == 0
+
+
+@pytest.mark.parametrize("loss", [fl.MSELoss("sum"), fl.CrossEntropyLoss("sum")])
+def test_arrays_that_their_owner_changes_before_backward(loss):
+    """Their memory may be given back, and is not read."""
+    is_squared = isinstance(loss, fl.MSELoss)
+    for name in ("X", "target")[: 1 + is_squared]:
+        for change in ("shape", "dtype"):
+            given = {"X": np.ones((400, 300), f4), "target": np.zeros((400, 300), f4)}
+            loss(given["X"], given["target"] if is_squared else np.zeros(400, int))
+            if change == "shape":
+                given[name].resize((2, 2), refcheck=False)
+            else:
+                given[name].dtype = np.int32
+            with pytest.raises(ValueError, match=rf"{name}: forward was given float32 of shape"):
+                loss.backward()
+
+
+def test_labels_that_are_masked_or_none():
+    with pytest.raises(TypeError, match="labels: expected an array, got MaskedArray"):
+        fl.CrossEntropyLoss()(X, np.ma.array(LABELS, mask=LABELS == 0))
+    assert fl.CrossEntropyLoss("sum")(X[:0], []) == 0

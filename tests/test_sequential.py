@@ -153,3 +153,25 @@ def test_softmax_extremes():
     assert np.isnan(Y[2:]).all()
     assert fl.Softmax().predict(np.zeros((3, 0), f4)).shape == (3, 0)
     assert (fl.Softmax().predict(np.full((2, 1), 5, f4)) == 1).all()
+
+
+def test_nothing_stays_kept_where_a_layer_raises():
+    """Otherwise backward would take some arrays of this X and some of the last one."""
+
+    class Failing(fl.Tanh):
+        fails = False
+
+        def forward(self, X, *, out=None):
+            if self.fails:
+                raise MemoryError
+            return super().forward(X, out=out)
+
+    failing = Failing()
+    net = fl.Sequential(fl.Linear(3, 3), failing, fl.Linear(3, 2))
+    X = np.ones((4, 3), np.float32)
+    net.forward(X)
+    failing.fails = True
+    with pytest.raises(MemoryError):
+        net.forward(2 * X)
+    with pytest.raises(RuntimeError, match="needs a forward before it"):
+        net.backward(np.ones((4, 2), np.float32))

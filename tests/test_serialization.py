@@ -1,6 +1,7 @@
 """save and load: a network from its file alone, PyTorch's files both ways, damaged files."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -195,3 +196,36 @@ def test_pytorch_itself(tmp_path):
     files.save_file(peer.state_dict(), path)
     net.load_state_dict(fl.read_state_dict(path))
     net.load_state_dict(peer.state_dict())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions, links and pipes are POSIX's")
+def test_what_is_at_the_path_stays_what_it_is(tmp_path):
+    net = fl.Linear(3, 2, rng=0)
+    path, link = tmp_path / "net", tmp_path / "link"
+    before = os.umask(0o022)
+    try:
+        net.save(path)
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o644
+    path.chmod(0o664)
+    link.symlink_to(path)
+    net.params["bias"] = np.ones(2, np.float32)
+    net.save(link)
+    assert link.is_symlink()
+    assert path.stat().st_mode & 0o777 == 0o664
+    assert fl.load(path).params["bias"].tolist() == [1, 1]
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    net.save(pipe)
+    assert os.read(reader, 10**6) == path.read_bytes()
+    os.close(reader)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["link", "net", "pipe"]
+
+
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(OSError, match="cannot be written"):
+        fl.Linear(3, 2).save(tmp_path)
+    fl.Linear(3, 2).save(os.fsencode(tmp_path / "bytes"))
+    assert (fl.load(os.fsencode(tmp_path / "bytes"))).out_features == 2

@@ -314,3 +314,17 @@ def test_another_process(tmp_path, monkeypatch):
     subprocess.run(
         [sys.executable, "-c", CHILD, tmp_path / "saved", tmp_path / "pickled"], check=True
     )
+
+
+def test_a_lambda_does_not_replace_another_one():
+    def scaled(k):
+        return lambda x: k * x, lambda x: k
+
+    twice = fl.Activation(*scaled(2), name="scaled")
+    assert fl.Activation(*scaled(2), name="scaled").predict(np.ones(1, f4)) == 2
+    with pytest.raises(ValueError, match=r"name: 'scaled' stands for .*<lambda>.*; choose"):
+        fl.Activation(*scaled(3), name="scaled")
+    with pytest.raises(ValueError, match="choose another"):
+        fl.Activation(lambda x: x + 1, lambda x: 1.0, name="scaled")
+    assert fl.Linear(1, 1, activation="scaled").activation.predict(np.ones(1, f4)) == 2
+    assert twice.name == "scaled"

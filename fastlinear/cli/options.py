@@ -1,4 +1,4 @@
-"""Checks of option values, each before anything is computed or written."""
+"""Options of several commands, and checks of values before anything is computed or written."""
 
 from __future__ import annotations
 
@@ -6,8 +6,24 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import typer
+
+from fastlinear import kernels
 from fastlinear.cli.errors import CommandError
+
+FORMULATIONS = tuple(kernels.FORMULATIONS)
+
+
+def option(text: str, metavar: str | None = None, **more: Any) -> Any:
+    """Return an option with its help."""
+    return typer.Option(help=text, metavar=metavar, **more)
+
+
+def choice(text: str, values: Iterable[str]) -> Any:
+    """Return an option that takes one of `values`."""
+    return option(text, "|".join(values))
 
 
 def one_of(option: str, value: str, choices: Iterable[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,7 +18,14 @@ from fastlinear.cli.measurements import (
     save,
     versions,
 )
-from fastlinear.cli.options import layer_sizes, one_of, output_file, use_threads, whole_numbers
+from fastlinear.cli.options import (
+    layer_sizes,
+    one_of,
+    option,
+    output_file,
+    use_threads,
+    whole_numbers,
+)
 from fastlinear.profile.cases import DTYPES, Case, Shape
 
 if TYPE_CHECKING:
@@ -43,11 +50,6 @@ BATCH = 128
 
 SWEEP = (16, 32, 64, 128, 256, 384, 512, 768, 1024)
 PEERS = ("torch", "jax")
-
-
-def option(text: str, metavar: str | None = None, **more: Any) -> Any:
-    """Return an option with its help."""
-    return typer.Option(help=text, metavar=metavar, **more)
 
 
 def profile(

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fastlinear.cli.errors import CommandError
-from fastlinear.cli.options import layer_sizes, one_of, output_file, use_threads, writing
+from fastlinear.cli.options import (
+    FORMULATIONS,
+    choice,
+    layer_sizes,
+    one_of,
+    option,
+    output_file,
+    use_threads,
+    writing,
+)
+from fastlinear.profile.cases import DTYPES
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,19 +27,7 @@ if TYPE_CHECKING:
     from fastlinear.cli.experiment import Problem, Run
 
 TASKS = ("auto", "classification", "regression")
-DTYPES = ("float32", "float64")
-FORMULATIONS = ("tiled", "loops", "blas")
 LEARNING_RATES = {"sgd": 0.05, "adam": 0.001, "adamw": 0.001}
-
-
-def option(text: str, **more: Any) -> Any:
-    """Return an option with its help."""
-    return typer.Option(help=text, **more)
-
-
-def choice(text: str, values: Any) -> Any:
-    """Return an option that takes one of `values`."""
-    return typer.Option(help=text, metavar="|".join(values))
 
 
 def train(

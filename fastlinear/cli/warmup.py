@@ -10,11 +10,10 @@ import typer
 
 from fastlinear.cli.errors import CommandError
 from fastlinear.cli.options import one_of
+from fastlinear.profile.cases import DTYPES
 
 if TYPE_CHECKING:
     import numpy as np
-
-DTYPES = ("float32", "float64")
 
 
 def warmup(

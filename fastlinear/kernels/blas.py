@@ -36,6 +36,6 @@ def linear_backward_input(dY: Array, W: Array, dX: Array) -> None:
     np.matmul(dY, W, out=dX)
 
 
-def activation_backward(dY: Array, h_prime: Array, dX: Array) -> None:
-    """dX = dY o h'(X), equation (19): all (S, M), h_prime holding the matrix h'(X)."""
-    np.multiply(dY, h_prime, out=dX)
+def activation_backward(dY: Array, H: Array, dX: Array) -> None:
+    """dX = dY o H with H = h'(X), equation (19): all (S, M)."""
+    np.multiply(dY, H, out=dX)

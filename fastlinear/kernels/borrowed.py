@@ -13,7 +13,7 @@ from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.extending import models, register_model
 
-from fastlinear.kernels.jit import intrinsic
+from fastlinear.kernels.jit import intrinsic_or
 from fastlinear.kernels.memory import MATRIX, Matrix
 
 
@@ -47,7 +47,7 @@ def python_plane(array: Any) -> Plane:
     return Plane(rows, columns, array)
 
 
-@intrinsic(python_plane)
+@intrinsic_or(python_plane)
 def plane(typingctx, array):
     """Return the plane of a 1-D or 2-D array."""
     if not (isinstance(array, types.Array) and array.ndim in (1, 2)):
@@ -60,14 +60,14 @@ def _python_matrix(array: Any) -> Plane:
     return python_plane(array)
 
 
-@intrinsic(_python_matrix)
+@intrinsic_or(_python_matrix)
 def matrix(typingctx, x):
     """Return the plane of a 2-D array."""
     _require_array("x", x, x.dtype, 2)
     return PLANE(x), _plane_of(x, 0)
 
 
-@intrinsic(lambda arrays: tuple(map(python_plane, arrays)))
+@intrinsic_or(lambda arrays: tuple(map(python_plane, arrays)))
 def planes_of(typingctx, arrays):
     """Return the planes of a tuple of arrays."""
     _require_tuple("kept and grads", arrays)
@@ -88,7 +88,7 @@ def _python_output(x: Any, out: Any) -> Plane:
     return python_plane(out)
 
 
-@intrinsic(_python_output)
+@intrinsic_or(_python_output)
 def output_plane(typingctx, x, out):
     """Return the plane of ``out``, a writeable array of the dtype of ``x``; zeros if it is None."""
     if isinstance(out, types.NoneType | types.Omitted):
@@ -103,7 +103,7 @@ def _python_layers(params: Any, one: Any, indices: tuple[int, ...]) -> tuple[Lay
     return tuple(Layer(python_plane(W), python_plane(b), *pq) for W, b, pq in arrays)
 
 
-@intrinsic(_python_layers)
+@intrinsic_or(_python_layers)
 def layers_of(typingctx, params, one, indices):
     """Return ``params`` as a tuple of `Layer`, one for each of ``indices``, in ``one``'s dtype.
 
@@ -201,7 +201,7 @@ def owned(typingctx, unowned, otherwise):
 # ---- types, checked where they are compiled -----------------------------------------------------
 
 
-@intrinsic(lambda *arrays: _require_gradients(*map(typeof, arrays)))
+@intrinsic_or(lambda *arrays: _require_gradients(*map(typeof, arrays)))
 def require_gradients(typingctx, params, kept, dy, grads, dx):
     """Compile only where the arrays that `network_gradients` takes have the right types."""
     _require_gradients(params, kept, dy, grads, dx)

@@ -25,10 +25,10 @@ from fastlinear.kernels.memory import MATRIX, call, fence, itemsize, moved, row_
 from fastlinear.kernels.shape import row_shape, width
 from fastlinear.kernels.sizes import (
     AHEAD_BYTES,
+    BYPASS_BYTES,
     GRAIN,
     INTERLEAVED,
     LONG_BYTES,
-    PAST_BYTES,
     SHARED_ELEMENTS,
     VECTOR_BYTES,
 )
@@ -292,7 +292,7 @@ def map_share(kernel, X, Y, p, q, t, shares):
     x, y = view(X), view(Y)
     rows, columns = folded(X.itemsize, X.shape[0], X.shape[1], x, y, y)
     i, j, height, length = share(t, shares, rows, columns)
-    far = Y.size * X.itemsize > PAST_BYTES
+    far = Y.size * X.itemsize > BYPASS_BYTES
     pieces = moved(x, i, j), moved(y, i, j)
     call(kernel, (X.dtype.type(1), height, length, *pieces, p, q, far))
 
@@ -304,7 +304,7 @@ def hadamard_share(kernel, dY, V, dX, p, q, t, shares):
     rows, columns = folded(V.itemsize, V.shape[0], V.shape[1], dy, v, dx)
     i, j, height, length = share(t, shares, rows, columns)
     pieces = moved(dy, i, j), moved(v, i, j), moved(dx, i, j)
-    far = dX.size * V.itemsize > PAST_BYTES
+    far = dX.size * V.itemsize > BYPASS_BYTES
     call(kernel, (V.dtype.type(1), height, length, *pieces, p, q, far))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numba import types
 from numba.core.errors import TypingError
 
-from fastlinear.kernels.jit import intrinsic
+from fastlinear.kernels.jit import intrinsic_or
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -39,7 +39,7 @@ def rounded(exact: Fraction, dtype: Any) -> Any:
     return result if exact > 0 else -result
 
 
-@intrinsic(exact_fma)
+@intrinsic_or(exact_fma)
 def fma(typingctx, a, b, c):
     """Return a b + c rounded once (IEEE 754 fusedMultiplyAdd); all three of one float dtype."""
     if not (a == b == c and isinstance(a, types.Float)):

@@ -148,13 +148,11 @@ class Loops(Formulation):
 
     def activation_forward(self, act: BoundPair, X: Array, Y: Array) -> None:
         """Y_sm = h(X_sm), equation (16)."""
-        scalar = X.dtype.type
-        loops.activation_forward(act.pair.h, X, scalar(act.p), scalar(act.q), Y)
+        loops.activation_forward(act.pair.h, X, *parameters(act, X.dtype), Y)
 
     def activation_backward(self, act: BoundPair, dY: Array, V: Array, dX: Array) -> None:
         """dX_sm = dY_sm h'(V_sm), equation (18)."""
-        scalar = V.dtype.type
-        loops.activation_backward(derivative(act), dY, V, scalar(act.p), scalar(act.q), dX)
+        loops.activation_backward(derivative(act), dY, V, *parameters(act, V.dtype), dX)
 
 
 class Blas(Formulation):
@@ -172,9 +170,8 @@ class Blas(Formulation):
 
     def activation_backward(self, act: BoundPair, dY: Array, V: Array, dX: Array) -> None:
         """dX = dY o H with H = h'(V), equation (19)."""
-        scalar = V.dtype.type
         H = np.empty_like(dX)
-        elementwise.run(derivative(act), V, H, scalar(act.p), scalar(act.q))
+        elementwise.run(derivative(act), V, H, *parameters(act, V.dtype))
         blas.activation_backward(dY, H, dX)
 
 
@@ -246,9 +243,8 @@ def _held(
 ) -> Callable[..., bool]:
     """Return a compiled pass with all that does not change bound to it, in one array."""
     arrays = W, None if b is None else np.ascontiguousarray(b), dW, db
-    p, q = (0, 0) if act is None else (act.p, act.q)
-    held, scalar = np.empty(passes.WORDS, passes.HELD), W.dtype.type
-    passes.hold_entry(W.dtype)(*arrays, *calls, scalar(p), scalar(q), held)
+    held = np.empty(passes.WORDS, passes.HELD)
+    passes.hold_entry(W.dtype)(*arrays, *calls, *parameters(act, W.dtype), held)
     run = partial(entry, held)
     vars(run)["arrays"] = arrays  # whose addresses are held: they live as long as the pass
     return run
@@ -265,16 +261,32 @@ def derivative(act: BoundPair) -> Any:
     return act.pair.h_prime_output if act.from_output else act.pair.h_prime
 
 
+def parameters(act: BoundPair | None, dtype: np.dtype[Any]) -> tuple[Any, Any]:
+    """Return p and q of an activation in a dtype; 0 for none.
+
+    Raises
+    ------
+    ValueError
+        Where a finite one is beyond the dtype: infinite, it would make 0 * p a NaN.
+    """
+    given = (0.0, 0.0) if act is None else (act.p, act.q)
+    with np.errstate(over="ignore"):
+        p, q = map(dtype.type, given)
+    if np.isinf((p, q)).tolist() != np.isinf(given).tolist():
+        raise ValueError(f"{act!r}: expected parameters within {dtype}, got {given}")
+    return p, q
+
+
 @lru_cache(maxsize=256)
 def map_of(act: BoundPair, dtype: np.dtype[Any]) -> Callable[..., bool]:
     """Return ``run(X, Y)`` of an activation, compiled on first use; see `elementwise.run_map`."""
-    return elementwise.map_of(act.pair.h, dtype, act.p, act.q)
+    return elementwise.map_of(act.pair.h, dtype, *parameters(act, dtype))
 
 
 @lru_cache(maxsize=256)
 def hadamard_of(act: BoundPair, dtype: np.dtype[Any]) -> Callable[..., bool]:
     """Return ``run(dY, V, dX)`` of an activation, as `map_of`."""
-    return elementwise.hadamard_of(derivative(act), dtype, act.p, act.q)
+    return elementwise.hadamard_of(derivative(act), dtype, *parameters(act, dtype))
 
 
 class Calls(NamedTuple):

@@ -17,7 +17,7 @@ from fastlinear.kernels.cache import DiskCache
 from fastlinear.kernels.fragments import deeper, is_fragment
 from fastlinear.kernels.garbage import uncollected
 from fastlinear.kernels.lent import Lent
-from fastlinear.kernels.pipeline import INTERLEAVED, PLAIN
+from fastlinear.kernels.pipeline import INTERLEAVED_PIPELINE, PLAIN_PIPELINE
 
 # Flags, the same for every kernel:
 #   error_model="numpy"  division follows IEEE; the Python model puts a zero check before every
@@ -78,7 +78,7 @@ def compiled(
         options = {**FLAGS, **(NO_WRAPPERS if internal else {}), "forceinline": inline}
         # Numba asks for it twice, and finding it takes a sixth of this package's import.
         function.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
-        options["pipeline_class"] = INTERLEAVED if interleaved else PLAIN
+        options["pipeline_class"] = INTERLEAVED_PIPELINE if interleaved else PLAIN_PIPELINE
         dispatcher = njit(parallel=PRANGE_ONLY if parallel else False, **options)(function)
         dispatcher.__class__ = StridedKernel if any_layout else Kernel
         dispatcher._cache = DiskCache(function)
@@ -87,7 +87,7 @@ def compiled(
     return decorate if function is None else decorate(function)
 
 
-def intrinsic(python: Callable[..., Any]) -> Any:
+def intrinsic_or(python: Callable[..., Any]) -> Any:
     """Return Numba's decorator for code generators, with ``python`` instead where nothing compiles.
 
     ``python`` computes the same bits on NumPy's scalars, slowly.

@@ -34,4 +34,4 @@ def _pipeline(lower: type[WideLower]) -> type[CompilerBase]:
     return Pipeline
 
 
-PLAIN, INTERLEAVED = _pipeline(WideLower), _pipeline(InterleavingLower)
+PLAIN_PIPELINE, INTERLEAVED_PIPELINE = _pipeline(WideLower), _pipeline(InterleavingLower)

@@ -24,7 +24,7 @@ HALVED_ROWS, PARTED_BYTES, PARTED_ROWS = sizes.HALVED_ROWS, sizes.PARTED_BYTES, 
 PASSED_BYTES, RESIDENT_BYTES = sizes.PASSED_BYTES, sizes.RESIDENT_BYTES
 ROWS_OF_A_BYTES = sizes.ROWS_OF_A_BYTES
 SETTLED_BYTES, SETTLED_ROWS = sizes.SETTLED_BYTES, sizes.SETTLED_ROWS
-SPLIT_BYTES, SPLIT_ROWS = sizes.SPLIT_BYTES, sizes.SPLIT_ROWS
+STRADDLED_BYTES, STRADDLED_ROWS = sizes.STRADDLED_BYTES, sizes.STRADDLED_ROWS
 STREAM_BYTES, STREAM_ROWS, STREAM_STEPS = sizes.STREAM_BYTES, sizes.STREAM_ROWS, sizes.STREAM_STEPS
 STRIP_AREA, STRIP_BYTES = sizes.STRIP_AREA, sizes.STRIP_BYTES
 STRIPS_OF_ROWS, TRANSPOSED_ROWS = sizes.STRIPS_OF_ROWS, sizes.TRANSPOSED_ROWS
@@ -164,7 +164,7 @@ def leading_columns(item, I, J, K, B, formed):
     if lead == 0 or not whole or formed == FORM_B or not wide or I >= LED_ROWS:
         return 0
     nbytes = (K if few else min(K, BLOCK)) * J * item
-    return lead if SPLIT_BYTES < nbytes <= PASSED_BYTES else 0
+    return lead if STRADDLED_BYTES < nbytes <= PASSED_BYTES else 0
 
 
 @compiled
@@ -173,8 +173,8 @@ def is_read_in_place(item, I, J, terms, B):
     if are_lines_whole(B):
         return I * terms <= 2 * IN_PLACE_TERMS
     spread = abs(B.row) >= 2 * min(J * item, STRIP_BYTES)  # over so many more pages
-    rows = SPLIT_ROWS // 2 if spread else SPLIT_ROWS
-    straddling = rows <= I and terms * J * item > SPLIT_BYTES
+    rows = STRADDLED_ROWS // 2 if spread else STRADDLED_ROWS
+    straddling = rows <= I and terms * J * item > STRADDLED_BYTES
     return I * terms <= IN_PLACE_TERMS and not straddling
 
 

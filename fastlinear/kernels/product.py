@@ -43,7 +43,7 @@ from fastlinear.kernels.shape import row_shape, width
 from fastlinear.kernels.streamed import streamed_address
 
 BLOCK, (TALL, *_) = sizes.BLOCK, sizes.ROWS
-SHORT_BYTES, TRANSPOSED_VECTOR_BYTES = sizes.SHORT_BYTES, sizes.TRANSPOSED_VECTOR_BYTES
+SHORT_BYTES = sizes.SHORT_BYTES
 VECTORS, VECTOR_BYTES = sizes.VECTORS, sizes.VECTOR_BYTES
 STACK_BYTES = sizes.STACK_BYTES
 

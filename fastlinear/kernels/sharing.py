@@ -6,14 +6,14 @@ from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import itemsize
 from fastlinear.kernels.orientation import may_turn, part, run_product, turned
 from fastlinear.kernels.packing import FORWARD
-from fastlinear.kernels.sizes import COPY_ROWS, SHARE_WORK, VECTOR_BYTES
+from fastlinear.kernels.sizes import READING_ROWS, SHARE_WORK, VECTOR_BYTES
 from fastlinear.kernels.threads import thread_count
 
 
 @compiled(internal=True)
 def threads_for(I, J, K):
     """Return how many threads to use for a product: by its multiply-adds, and the reading of B."""
-    return max(1, min(thread_count(), (I + COPY_ROWS) * J * K // SHARE_WORK))
+    return max(1, min(thread_count(), (I + READING_ROWS) * J * K // SHARE_WORK))
 
 
 @compiled(internal=True)
@@ -49,13 +49,13 @@ def cell(t, threads, I, J, lanes):
     """Return row, column, height and width of cell t of a grid of ``threads`` cells over I x J.
 
     Of all grids, the one whose largest cell is done first; a cell costs its whole vectors times its
-    rows, and each of its rows and columns as much again as COPY_ROWS, for reading A and B.
+    rows, and each of its rows and columns as much again as READING_ROWS, for reading A and B.
     """
     best, along = -1, 1
     for n in range(1, threads + 1):
         if threads % n == 0:
             rows, columns = -(-I * n // threads), (-(-J // n) + lanes - 1) // lanes * lanes
-            cost = rows * columns + COPY_ROWS * (rows + columns)
+            cost = rows * columns + READING_ROWS * (rows + columns)
             if best < 0 or cost < best:
                 best, along = cost, n
     down = threads // along

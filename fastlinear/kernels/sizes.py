@@ -1,10 +1,50 @@
-"""Every size the kernels use, each with its reason; those that depend on the machine at the end."""
+"""What the machine has, and every size the kernels choose for it, each with its reason."""
 
 from __future__ import annotations
 
 import platform
 
 from numba.core.registry import cpu_target
+
+
+def _vector_registers() -> tuple[int, int]:
+    """Return the bytes of one vector register and how many there are, for the CPU compiled for."""
+    features = cpu_target.target_context.codegen()._get_host_cpu_features().split(",")
+    if "+avx512f" in features:
+        return 64, 32
+    if "+avx" in features:
+        return 32, 16
+    if platform.machine().lower() in ("arm64", "aarch64"):
+        return 16, 32
+    return 16, 16  # SSE2, and a guess that is right or harmless elsewhere
+
+
+VECTOR_BYTES = _vector_registers()[0]
+"""Bytes of a vector register of the CPU that is compiled for."""
+
+REGISTERS = _vector_registers()[1]
+"""How many of them there are."""
+
+CPU_NAME = cpu_target.target_context.codegen()._get_host_cpu_name()
+"""LLVM's name of that CPU."""
+
+HALF_RATE = CPU_NAME == "znver4"
+"""Whether 64-byte vectors are computed by halves: one fma in a cycle, not two."""
+
+FMA_UNITS = 1 if HALF_RATE else 2
+"""Vectors that a core multiplies and adds in a cycle."""
+
+
+def _l2_bytes() -> int:
+    """Return the size of one core's L2 cache, as far as the CPU compiled for tells it."""
+    if CPU_NAME in ("sapphirerapids", "emeraldrapids", "graniterapids"):
+        return 2**21
+    return 2**20 if VECTOR_BYTES == 64 else 2**19
+
+
+L2_BYTES = _l2_bytes()
+"""The L2 cache of one core: 2 MiB from Sapphire Rapids on, otherwise 1 MiB and more beside 64-byte
+vectors (Skylake-SP, Zen 4), 512 KiB on Zen 1 to 3. Some desktop cores have half of that."""
 
 BLOCK = 512
 """Terms in one block of every sum. Part of the numerical contract: the same for every dtype and
@@ -51,7 +91,11 @@ the L1 cache. Brought, dW of (37, 211, 53) into Fortran order took 10.8 us, and 
 are brought where they lie further apart than APART_BYTES."""
 
 GATHERED_TERMS = 64
-"""Terms of these rows that are formed, if they are to be, before they go to panels: 36 KiB."""
+"""Terms of a group of rows that are formed, if they are to be, before they go to panels: with
+64-byte vectors 36 KiB."""
+
+GATHERED_BYTES = GROUP_BYTES + VECTOR_BYTES
+"""Bytes from one of these terms to the next: a power of two would crowd a few sets of the L1."""
 
 SHORT_BYTES = 256
 """Rows shorter than this lie in scratch without gaps: h and h' take them as one long row, where one
@@ -136,7 +180,7 @@ SHARE_WORK = 2**19
 """Multiply-adds that repay a thread of its own: some 9 us of work for one core, three times what a
 launch costs. With 2^16, two threads took longer than one at (32, 128, 128)."""
 
-COPY_ROWS = 8
+READING_ROWS = 8
 """What a thread pays for reading a column of B, in rows of the product, and a row of A, in columns.
 Without it dX of (1, 512, 512) was not shared: 23 us, where two threads take 15; without the rows of
 A, two threads divided dX of (4096, 256, 64) by columns and took 1.3 times as long."""
@@ -171,36 +215,6 @@ read, so that scratch has a limit. Of a training step, once saves 10 % at (8, 64
 256, 1024), and with two threads half."""
 
 
-def _vector_registers() -> tuple[int, int]:
-    """Return the bytes of one vector register and how many there are, for the CPU compiled for."""
-    features = cpu_target.target_context.codegen()._get_host_cpu_features().split(",")
-    if "+avx512f" in features:
-        return 64, 32
-    if "+avx" in features:
-        return 32, 16
-    if platform.machine().lower() in ("arm64", "aarch64"):
-        return 16, 32
-    return 16, 16  # SSE2, and a guess that is right or harmless elsewhere
-
-
-VECTOR_BYTES, REGISTERS = _vector_registers()
-
-CPU_NAME = cpu_target.target_context.codegen()._get_host_cpu_name()
-
-HALF_RATE = CPU_NAME == "znver4"
-"""Whether 64-byte vectors are computed by halves: one fma in a cycle, not two."""
-
-FMA_UNITS = 1 if HALF_RATE else 2
-"""Vectors that a core multiplies and adds in a cycle."""
-
-MASKED_STORES = VECTOR_BYTES == 64
-"""Whether the last lanes of a row are stored with a mask, which AVX-512 does at full speed. AVX
-takes 12 cycles for each on Zen 3, and 4 by halves: Y and dX of (1000, 54, 7) took 17.7 and 16.7 us
-with masks, and take 14.3 and 13.7. Other instruction sets have no masks."""
-
-GATHERED_BYTES = GROUP_BYTES + VECTOR_BYTES
-"""Bytes from one such term to the next: a power of two would crowd a few sets of the L1 cache."""
-
 BLOCKS_IN_TURNS = REGISTERS == 16
 """Whether two blocks of a sum of one row against lanes that lie apart take turns, a cache line of
 terms each, because the vectors of two at once would be spilled: at (1, 4096, 4096) 5.1 ms on Zen 3,
@@ -228,18 +242,7 @@ no prefetcher follows. On Zen 4, at (1, 4096, 4096), 64 MiB, it took 4.5 ms with
 On Zen 3 it took half as long again as without."""
 
 
-def _l2_bytes() -> int:
-    """Return the size of one core's L2 cache, as far as the CPU compiled for tells it."""
-    if CPU_NAME in ("sapphirerapids", "emeraldrapids", "graniterapids"):
-        return 2**21
-    return 2**20 if VECTOR_BYTES == 64 else 2**19
-
-
-L2_BYTES = _l2_bytes()
-"""The L2 cache of one core: 2 MiB from Sapphire Rapids on, otherwise 1 MiB and more beside 64-byte
-vectors (Skylake-SP, Zen 4), 512 KiB on Zen 1 to 3. Some desktop cores have half of that."""
-
-PAST_BYTES = L2_BYTES * 3 // 4 if L2_BYTES == 2**21 else FAR_BYTES
+BYPASS_BYTES = L2_BYTES * 3 // 4 if L2_BYTES == 2**21 else FAR_BYTES
 """A result of h or h' larger than this goes to memory past the caches, which would read what is
 about to be overwritten. On Zen 3, 4096 x 4096 take ReLU 0.55 of the time, tanh 0.88, GELU 0.9,
 their derivatives' products 0.73 to 0.97. Where L3 is a mesh, about as far as memory, all that L2
@@ -303,7 +306,7 @@ B begin at a cache line, as a layer's weights do, a panel straddles none, and tw
 in place: predict at (64, 784, 128) took 142 us copied, and takes 135. Panels of 64-byte vectors are
 four lines wide, and crowd nothing."""
 
-SPLIT_ROWS = (128 if HALF_RATE else 64) if VECTOR_BYTES == 64 else 2**60
+STRADDLED_ROWS = (128 if HALF_RATE else 64) if VECTOR_BYTES == 64 else 2**60
 """Rows of A from which a resident B is copied where its rows begin inside a cache line: every
 64-byte vector would straddle two, and where they come from L2, two units wait for them. On Emerald
 Rapids, dW of (256, 512, 512) took 1090 us in place, and takes 890, of (4096, 256, 64) 1.40 ms, and
@@ -313,7 +316,7 @@ many rows where those of B are twice as long as what a strip reads of them, and 
 52, 781) took 2.6 ms, and takes 2.1, of (423, 60, 1205) 0.85 of the time; with a quarter, 16, up to
 1.1."""
 
-SPLIT_BYTES = 48 * 1024
+STRADDLED_BYTES = 48 * 1024
 """A block of B that is not more than this is in the L1 cache, from which straddling costs little:
 (100, 100, 100) takes 16.5 us in place, and 17.5 copied."""
 
@@ -396,6 +399,11 @@ CUTS = (4, 3) if REGISTERS == 32 else ()
 vector masked (one row's upper half, and in one cut). By two tiles they would take longer, by a
 second one's beginning and end. On Emerald Rapids, dW of (374, 60, 60) took 24.9 us, and takes 20, Y
 of (120, 512, 37) 81, and takes 63. Two quarters and one are what WHOLE_EDGE leaves in any case."""
+
+MASKED_STORES = VECTOR_BYTES == 64
+"""Whether the last lanes of a row are stored with a mask, which AVX-512 does at full speed. AVX
+takes 12 cycles for each on Zen 3, and 4 by halves: Y and dX of (1000, 54, 7) took 17.7 and 16.7 us
+with masks, and take 14.3 and 13.7. Other instruction sets have no masks."""
 
 TRANSPOSED_VECTOR_BYTES = min(VECTOR_BYTES, 32)
 """Vector width while transposing: two 16-byte loads fill a 32-byte register without a shuffle of

@@ -42,10 +42,8 @@ class ElementWise(Map):
         self._configure()
 
     def _configure(self, **parameters: float) -> None:
-        values = [float(value) for value in parameters.values()]
-        for name, value in zip(parameters, values, strict=True):
-            if value != value:
-                raise ValueError(f"{type(self).__name__}: {name} is NaN")
+        kind = type(self).__name__
+        values = [checks.number(f"{kind}: {name}", value) for name, value in parameters.items()]
         self.parameters = dict(zip(parameters, values, strict=True))
         self.p, self.q = (*values, 0.0, 0.0)[:2]
         self.from_output = self.pair.h_prime_output is not None and self.pair.invertible(
@@ -97,6 +95,10 @@ class Parameter:
     def __set__(self, activation: ElementWise, value: float) -> None:
         name = type(activation).__name__
         raise AttributeError(f"a {name} keeps its parameters: make another fl.{name}")
+
+
+DIVISOR = 2.0**-120
+"""The least that h divides by: less, and a float32 would overflow."""
 
 
 def _require(condition: bool, message: str) -> None:
@@ -152,8 +154,8 @@ class CELU(ElementWise):
     alpha = Parameter("p")
 
     def __init__(self, alpha: float = 1.0) -> None:
-        _require(alpha != 0, "CELU: expected alpha other than 0, got 0")
         self._configure(alpha=alpha)
+        _require(abs(self.p) >= DIVISOR, f"CELU: expected |alpha| of 2^-120 or more, got {alpha}")
 
 
 class GELU(ElementWise):
@@ -212,9 +214,8 @@ class Softplus(ElementWise):
     threshold = Parameter("q")
 
     def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
-        tiny = abs(beta) < 2.0**-120  # where h divides by it, float32 would overflow
-        _require(not tiny, f"Softplus: expected |beta| of 2^-120 or more, got {beta}")
         self._configure(beta=beta, threshold=threshold)
+        _require(abs(self.p) >= DIVISOR, f"Softplus: expected |beta| of 2^-120 or more, got {beta}")
 
 
 class Softsign(ElementWise):
@@ -232,10 +233,8 @@ class Hardtanh(ElementWise):
     max_val = Parameter("q")
 
     def __init__(self, min_val: float = -1.0, max_val: float = 1.0) -> None:
-        _require(
-            min_val < max_val, f"Hardtanh: expected min_val < max_val, got {min_val}, {max_val}"
-        )
         self._configure(min_val=min_val, max_val=max_val)
+        _require(self.p < self.q, f"Hardtanh: expected min_val < max_val, got {min_val}, {max_val}")
 
 
 class ReLU6(ElementWise):
@@ -264,8 +263,8 @@ class Softshrink(ElementWise):
     lambd = Parameter("p")
 
     def __init__(self, lambd: float = 0.5) -> None:
-        _require(lambd >= 0, f"Softshrink: expected lambd of at least 0, got {lambd}")
         self._configure(lambd=lambd)
+        _require(self.p >= 0, f"Softshrink: expected lambd of at least 0, got {lambd}")
 
 
 class Hardshrink(ElementWise):

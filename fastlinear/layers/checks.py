@@ -46,6 +46,28 @@ def positive_integer(name: str, value: Any) -> int:
     return number
 
 
+def number(name: str, value: Any) -> float:
+    """Return a real number as a float; no string, and NaN is none."""
+    try:
+        if isinstance(value, str | bytes | complex):
+            raise TypeError
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: expected a number, got {value!r}") from None
+    except OverflowError:
+        raise ValueError(f"{name}: expected a number that a float holds, got {value!r}") from None
+    if number != number:
+        raise ValueError(f"{name}: expected a number, got NaN")
+    return number
+
+
+def truth(name: str, value: Any) -> bool:
+    """Return ``value`` as True or False, which 1 and 0 are too."""
+    if isinstance(value, str | bytes | np.ndarray) or value not in (True, False):
+        raise TypeError(f"{name}: expected True or False, got {value!r}")
+    return bool(value)
+
+
 def one_of(name: str, value: Any, choices: Iterable[str], hint: str = "") -> str:
     """Return ``value`` if it is among ``choices``; otherwise list them."""
     valid = sorted(choices)
@@ -72,6 +94,13 @@ def array(name: str, value: Any, dtype: np.dtype[Any] | None = None) -> Array:
         raise TypeError(
             f"{name}: expected {dtype}, got {value.dtype}: cast it with .astype(np.{dtype}){other}"
         )
+    return np.asarray(value)
+
+
+def unmasked(name: str, value: Any) -> Array:
+    """Return ``value`` as an array of any dtype; what is masked would come to light."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name}: expected an array, got {type(value).__name__}")
     return np.asarray(value)
 
 
@@ -125,7 +154,27 @@ def output(
         raise ValueError(
             "out: overlaps an array that the computation reads; give it its own memory"
         )
-    return out if flags.c_contiguous else np.empty(shape, dtype)
+    if flags.c_contiguous:
+        return np.asarray(out)
+    if overlaps_itself(out):
+        raise ValueError(f"out: expected elements apart in memory, got strides {out.strides}")
+    return np.empty(shape, dtype)
+
+
+def overlaps_itself(array: Array) -> bool:
+    """Return whether two elements of an array share memory, as those of a broadcast one do."""
+    axes = [(abs(s), n) for s, n in zip(array.strides, array.shape, strict=True) if n > 1]
+    reach = array.itemsize
+    for stride, length in sorted(axes):
+        if stride < reach:
+            break  # two may: look at each
+        reach += stride * (length - 1)
+    else:
+        return False
+    starts = np.zeros(1, np.int64)
+    for stride, length in axes:
+        starts = np.add.outer(starts, stride * np.arange(length)).reshape(-1)
+    return bool(array.size and np.diff(np.sort(starts)).min() < array.itemsize)
 
 
 def wanted(input_grad: bool, out: Array | None) -> None:

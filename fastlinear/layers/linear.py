@@ -78,7 +78,7 @@ class Linear(Module):
         generator = initialisers.generator(rng)
         shape = (self.out_features, self.in_features)
         arrays = {"weight": draw(shape, generator, dtype=self.dtype)}
-        if bias:
+        if checks.truth("bias", bias):
             arrays["bias"] = (
                 np.zeros(shape[0], self.dtype)
                 if init == "zeros"

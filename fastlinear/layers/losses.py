@@ -46,14 +46,22 @@ class Loss(ABC):
         """Return dL/dX of the last `forward`, which must have come before."""
         if self._kept is None:
             raise RuntimeError(f"{type(self).__name__}.backward needs a forward before it")
-        shape, *kept = self._kept
-        X = kept[0]
-        dX = checks.output(out, shape, X.dtype, kept)
+        given, *kept = self._kept
+        for name, array, shape, dtype in given:
+            if (array.shape, array.dtype) != (shape, dtype):
+                raise ValueError(
+                    f"{name}: forward was given {dtype} of shape {shape}, which is now "
+                    f"{array.dtype} of shape {array.shape}; change it after backward only"
+                )
+        _, _, shape, dtype = given[0]
+        dX = checks.output(out, shape, dtype, kept)
         self._pull_back(tuple(kept), checks.as_rows(dX))
         return checks.deliver(dX, out)
 
     def clear_cache(self) -> None:
         """Drop what `forward` kept."""
+        # X (and a target), each with name, shape and dtype, for its owner may change these; then
+        # what `_pull_back` takes.
         self._kept: tuple[Any, ...] | None = None
 
     def _scale(self, terms: int) -> float:
@@ -67,6 +75,11 @@ class Loss(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(reduction={self.reduction!r})"
+
+
+def _given(**arrays: Array) -> tuple[tuple[str, Array, Shape, np.dtype[Any]], ...]:
+    """Return arrays with their names, shapes and dtypes of now."""
+    return tuple((name, array, array.shape, array.dtype) for name, array in arrays.items())
 
 
 class CrossEntropyLoss(Loss):
@@ -94,7 +107,7 @@ class CrossEntropyLoss(Loss):
         tops = np.empty(len(rows), np.int64)
         rests = np.empty(len(rows), X.dtype)
         total = reductions.cross_entropy(rows, labels, tops, rests)
-        self._kept = (X.shape, rows, labels, tops, rests)
+        self._kept = (_given(X=X), rows, labels, tops, rests)
         return total * self._scale(len(rows))
 
     def _pull_back(self, kept: tuple[Any, ...], dX: Array) -> None:
@@ -107,7 +120,9 @@ def _labels(target: ArrayLike, shape: Shape) -> Array:
 
     `backward` writes where they say.
     """
-    labels = np.asarray(target)
+    labels = checks.unmasked("labels", target)
+    if labels.size == 0 and not isinstance(target, np.ndarray):
+        labels = labels.astype(np.int64)  # a list without elements has no dtype of its own
     if labels.dtype.kind not in "iu":
         raise TypeError(f"labels: expected integers, got {labels.dtype}")
     checks.same_shape("labels", labels, shape[:-1], f"one for each row of logits {shape}")
@@ -135,10 +150,12 @@ class MSELoss(Loss):
         X = checks.array("X", X)
         target = checks.array("target", target, X.dtype)
         checks.same_shape("target", target, X.shape, "that of X")
-        self._kept = (X.shape, np.ascontiguousarray(X), np.ascontiguousarray(target))
-        total = reductions.squared_error(self._kept[1].reshape(-1), self._kept[2].reshape(-1))
+        x, t = (np.ascontiguousarray(array).reshape(-1) for array in (X, target))
+        self._kept = (_given(X=X, target=target), x, t)
+        total = reductions.squared_error(x, t)
         return total * self._scale(prod(X.shape))
 
     def _pull_back(self, kept: tuple[Any, ...], dX: Array) -> None:
-        X, target = (array.reshape(-1) for array in kept)
-        reductions.squared_error_backward(X, target, 2.0 * self._scale(dX.size), dX.reshape(-1))
+        x, target = kept
+        scale = 2.0 * self._scale(dX.size)
+        reductions.squared_error_backward(x, target, scale, dX.reshape(-1))

@@ -143,8 +143,11 @@ class Module(ABC):
         Raises
         ------
         ValueError, TypeError
-            Where a key is missing, surplus or misshapen, or a dtype differs. Nothing is copied.
+            Where a key is missing, surplus or misshapen, a dtype differs, or an array of the layer
+            is read-only. Nothing is copied.
         """
+        if not isinstance(state, Mapping):
+            raise TypeError(f"state: expected a mapping of names to arrays, got {state!r:.80}")
         params = self.params
         missing = [name for name in params if name not in state]
         surplus = [name for name in state if name not in params]
@@ -156,6 +159,8 @@ class Module(ABC):
         for name, held in params.items():
             checks.array(f"state[{name!r}]", arrays[name], held.dtype)
             checks.same_shape(f"state[{name!r}]", arrays[name], held.shape, "that of the layer")
+            if not held.flags.writeable:
+                raise ValueError(f"state[{name!r}]: the layer's own array is read-only")
         for name in params:
             params[name] = arrays[name]
 

@@ -10,7 +10,7 @@ from numba.core import config
 
 from fastlinear.kernels import interpreted, network, network_gradients
 from fastlinear.kernels.alignment import aligned_copy
-from fastlinear.kernels.formulation import derivative
+from fastlinear.kernels.formulation import derivative, parameters
 from fastlinear.layers.activation import ElementWise
 from fastlinear.layers.checks import Array
 from fastlinear.layers.linear import Linear
@@ -85,8 +85,7 @@ def _params(layer: Module, act: ElementWise | None, dtype: np.dtype[Any] | None)
     weight, bias = layer.params.get("weight"), layer.params.get("bias")
     W = np.empty((0, 0), dtype, order="F") if weight is None else aligned_copy(weight)
     b = np.empty(0, dtype) if bias is None else bias.copy()
-    pq = (0, 0) if act is None else (act.p, act.q)
-    return W, b, np.array(pq, dtype)
+    return W, b, np.array(parameters(act, dtype), dtype)
 
 
 def _ready(params: list[Array]) -> Arrays:

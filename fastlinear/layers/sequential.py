@@ -108,12 +108,20 @@ class Sequential(Module):
         )
 
     def forward(self, X: Array, *, out: Array | None = None) -> Array:
-        """Return the last layer's output; each layer keeps what its backward needs."""
+        """Return the last layer's output; each layer keeps what its backward needs.
+
+        Where a layer raises after the first has begun, nothing stays kept: some layers would hold
+        this X's arrays and some the last one's.
+        """
         self._check(X, out)
         *before, last = self.layers
-        for layer in before:
-            X = layer.forward(X)
-        return last.forward(X, out=out)
+        try:
+            for layer in before:
+                X = layer.forward(X)
+            return last.forward(X, out=out)
+        except BaseException:
+            self.clear_cache()
+            raise
 
     def predict(self, X: Array, out: Array | None = None) -> Array:
         """Return the same bits as `forward`, keeping nothing."""
@@ -224,9 +232,11 @@ class MLP(Sequential):
         rng: initialisers.Rng = None,
         formulation: str = "tiled",
     ) -> None:
+        if isinstance(sizes, str) or not isinstance(sizes, Iterable):
+            raise TypeError(f"sizes: expected numbers such as [784, 256, 10], got {sizes!r}")
         self.sizes = [checks.positive_integer("sizes", size) for size in sizes]
         if len(self.sizes) < 2:
-            raise ValueError(f"sizes: expected at least two numbers, got {list(sizes)}")
+            raise ValueError(f"sizes: expected at least two numbers, got {self.sizes}")
         self.activation = resolve(activation)
         generator = initialisers.generator(rng)
         last = len(self.sizes) - 2

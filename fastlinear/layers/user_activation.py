@@ -13,6 +13,7 @@ from fastlinear.layers.user_function import (
     full_name,
     is_function,
     name_of,
+    same_definition,
     scalar,
 )
 
@@ -32,7 +33,8 @@ class Activation(ElementWise):
     name : str, optional
         Makes the string stand for this activation, as in ``Linear(4, 3, activation="snake")``. A
         saved network holds this name alone: the process that loads it makes the activation first.
-        Making the same definition again, as a notebook's cell does, replaces it.
+        Making the same definition again, as a notebook's cell does, edited or not, replaces it; a
+        lambda, which has no name of its own, must be the same to the letter.
 
     Raises
     ------
@@ -122,7 +124,7 @@ class Activation(ElementWise):
         if name in USER_NAMES:
             *held, _ = USER_NAMES[name].args
             *given, _ = self._definition
-            if [full_name(f) for f in held] != [full_name(f) for f in given]:
+            if not all(map(same_definition, held, given)):
                 shown = " and ".join(full_name(f) for f in held)
                 raise ValueError(f"name: {name!r} stands for {shown}; choose another")
 

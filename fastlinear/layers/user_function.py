@@ -91,6 +91,26 @@ def name_of(function: Function) -> str:
     return str(getattr(function, "__qualname__", None) or getattr(function, "__name__", function))
 
 
+def same_definition(one: Function, other: Function) -> bool:
+    """Return whether two functions stand for one another under a name.
+
+    One does for a newer one of its name: a notebook's cell that is run again, edited or not. All
+    lambdas share a name, so their code has to be the same.
+    """
+    name = full_name(one)
+    if name != full_name(other):
+        return False
+    return "<lambda>" not in name or _code_of(one) == _code_of(other)
+
+
+def _code_of(function: Function) -> tuple[Any, ...]:
+    """Return what a function computes, with the values of the variables it encloses."""
+    python = getattr(function, "py_func", function)
+    cells = [repr(cell.cell_contents) for cell in getattr(python, "__closure__", None) or ()]
+    code = getattr(python, "__code__", None)
+    return getattr(code, "co_code", None), getattr(code, "co_consts", None), cells
+
+
 def _plain(function: Function) -> Function:
     """Return a Python function: the one given, or one that calls, say, `math.tanh`."""
     return function if isinstance(function, FunctionType) else lambda x: function(x)

@@ -18,7 +18,7 @@ from numba import from_dtype, types
 from numba.core.errors import TypingError
 
 from fastlinear.kernels.fma import exact_fma
-from fastlinear.kernels.jit import intrinsic
+from fastlinear.kernels.jit import intrinsic_or
 
 
 class Format(NamedTuple):
@@ -81,7 +81,7 @@ def polynomial(
         coefficients = [*map(type(x), coefficients)]
         return _evaluated(coefficients, x, apart, block, exact_fma, operator.mul)
 
-    @intrinsic(interpreted)
+    @intrinsic_or(interpreted)
     def evaluate(typingctx, x):
         _format(x)
         coefficients, apart = choices[x == types.float64]
@@ -124,7 +124,7 @@ def constant(*, float32: float, float64: float) -> Any:
     return polynomial(float32=(float32,), float64=(float64,))
 
 
-@intrinsic(lambda condition, a, b: a if condition else b)
+@intrinsic_or(lambda condition, a, b: a if condition else b)
 def select(typingctx, condition, a, b):
     """Return ``a`` where ``condition`` holds, else ``b``; both are computed, nothing branches."""
     if condition != types.boolean or a != b:
@@ -136,7 +136,7 @@ def select(typingctx, condition, a, b):
     return a(condition, a, b), codegen
 
 
-@intrinsic(np.rint)
+@intrinsic_or(np.rint)
 def nearest(typingctx, x):
     """Return the integer nearest to ``x``, ties to even, as a float."""
     _format(x)
@@ -147,7 +147,7 @@ def nearest(typingctx, x):
     return x(x), codegen
 
 
-@intrinsic(np.copysign)
+@intrinsic_or(np.copysign)
 def copysign(typingctx, x, sign):
     """Return ``x`` with the sign bit of ``sign``."""
     _format(x)
@@ -164,7 +164,7 @@ def copysign(typingctx, x, sign):
     return x(x, sign), codegen
 
 
-@intrinsic(lambda n: np.ldexp(type(n)(1), int(n)) if n == n else n)
+@intrinsic_or(lambda n: np.ldexp(type(n)(1), int(n)) if n == n else n)
 def power_of_two(typingctx, n):
     """Return 2^n for an integral float ``n`` whose power is normal, or one above (infinity).
 
@@ -189,7 +189,7 @@ def _rounded_and_scaled(x: Any, factor: Any, offset: Any, y: Any) -> tuple[Any, 
     return n, np.ldexp(y, int(n + offset)) if n == n else n
 
 
-@intrinsic(_rounded_and_scaled)
+@intrinsic_or(_rounded_and_scaled)
 def rounded_and_scaled(typingctx, x, factor, offset, y):
     """Return n, the integer nearest to ``x * factor``, and y 2^(n + offset).
 
@@ -214,7 +214,7 @@ def rounded_and_scaled(typingctx, x, factor, offset, y):
     return types.UniTuple(x, 2)(x, factor, offset, y), codegen
 
 
-@intrinsic(lambda x: type(x)(np.frexp(x)[1] - 1))
+@intrinsic_or(lambda x: type(x)(np.frexp(x)[1] - 1))
 def exponent(typingctx, x):
     """Return floor(log2 x) as a float, for a positive normal ``x``; bias + 1 for infinity."""
     layout = _format(x)
