@@ -71,6 +71,15 @@ def linear_backward(
     formulation : str
         "tiled", "loops" or "blas".
 
+    Returns
+    -------
+    dX : ndarray
+        The shape of X.
+    dW : ndarray
+        Shape (N, M).
+    db : ndarray
+        Shape (N,).
+
     Raises
     ------
     TypeError, ValueError

@@ -23,7 +23,29 @@ from fastlinear.layers.module import Module
 class Optimizer(ABC):
     """Steps through the parameters of a network; a rule defines `_update`.
 
-    ``memories`` is how many numbers the rule remembers per parameter; they start at zero.
+    Parameters
+    ----------
+    net : Module
+        Whose parameters are changed, in place.
+    lr : float
+        Learning rate; may be assigned between steps.
+    weight_decay : float
+        What the rule makes of it.
+    memories : int
+        How many numbers the rule remembers for each parameter; they start at zero.
+
+    Attributes
+    ----------
+    net, lr, weight_decay
+        As given.
+    steps : int
+        How many have been taken.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where ``net`` is no layer or network, a parameter is read-only, or a number is negative or
+        not finite.
     """
 
     def __init__(self, net: Module, lr: float, weight_decay: float, memories: int) -> None:
@@ -63,7 +85,11 @@ class Optimizer(ABC):
 
     @abstractmethod
     def _update(self, w: Array, g: Array, *memories: Array) -> None:
-        """Change the parameter ``w`` by its gradient ``g``."""
+        """Change a parameter by its gradient.
+
+        All are flat and in the parameter's memory order: w, which is changed in place, its gradient
+        g, and each of its memories, changed in place too.
+        """
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_rows"}

@@ -175,3 +175,25 @@ def test_nothing_stays_kept_where_a_layer_raises():
         net.forward(2 * X)
     with pytest.raises(RuntimeError, match="needs a forward before it"):
         net.backward(np.ones((4, 2), np.float32))
+
+
+def test_a_layer_of_the_users_own():
+    class Double(fl.Module):
+        def forward(self, X, *, out=None):
+            Y = np.multiply(X, 2, out=out)
+            self._keep(X, Y)
+            return Y
+
+        def predict(self, X, out=None):
+            return np.multiply(X, 2, out=out)
+
+        def backward(self, dY, *, accumulate=False, input_grad=True, out=None):
+            return np.multiply(dY, 2, out=out) if input_grad else None
+
+        def arguments(self):
+            return {}
+
+    net = fl.Sequential(fl.Linear(3, 3, rng=0), Double(), fl.Linear(3, 2, rng=1))
+    assert fl.gradcheck(net, np.ones((4, 3), np.float32)).checked == 12 + 9 + 3 + 6 + 2
+    with pytest.raises(RuntimeError, match=r"Double\.backward needs a forward before it"):
+        fl.Sequential(Double()).backward(np.ones((4, 3), np.float32))

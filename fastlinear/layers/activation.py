@@ -21,8 +21,10 @@ from fastlinear.layers.maps import Map
 class ElementWise(Map):
     """Y = h(X), element by element, and dX = dY o h'(X), equations (17)-(19).
 
-    Takes X of any shape, float32 or float64. A subclass sets `pair`, and calls `_configure` where h
-    has parameters.
+    Takes X of any shape, float32 or float64, and raises TypeError for any other dtype. A subclass
+    sets `pair`, and calls `_configure` where h has parameters. Their constructor raises TypeError
+    for what is no number and ValueError for one that h has no value for; a forward pass in float32
+    raises ValueError for one beyond float32.
 
     Attributes
     ----------
@@ -34,6 +36,8 @@ class ElementWise(Map):
         Whether h' is taken from Y, so that X need not be kept.
     formulation : str
         "tiled", "loops" or "blas"; may be assigned.
+    parameters : dict of str to float
+        The constructor's arguments, where h has parameters.
     """
 
     pair: Pair

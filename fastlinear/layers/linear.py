@@ -46,6 +46,11 @@ class Linear(Module):
     formulation : str
         "tiled", "loops" or "blas"; may be assigned later.
 
+    Raises
+    ------
+    ValueError, TypeError
+        Where a size is no positive integer, the dtype none of the two, or a name unknown.
+
     Notes
     -----
     The weight has shape (N, M) and lies in memory as M x N (Fortran order), beginning at a cache

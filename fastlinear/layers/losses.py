@@ -24,6 +24,11 @@ class Loss(ABC):
     ----------
     reduction : str
         "mean" or "sum" of the terms. The mean of none is NaN, as in PyTorch.
+
+    Raises
+    ------
+    ValueError
+        For another ``reduction``.
     """
 
     def __init__(self, reduction: str = "mean") -> None:
@@ -43,7 +48,16 @@ class Loss(ABC):
         return self.forward(X, target)
 
     def backward(self, *, out: Array | None = None) -> Array:
-        """Return dL/dX of the last `forward`, which must have come before."""
+        """Return dL/dX of the last `forward`, of the shape and dtype of its X.
+
+        Raises
+        ------
+        RuntimeError
+            Without a `forward` before.
+        ValueError, TypeError
+            Where ``out`` does not fit or overlaps what is read; where X or the target has another
+            shape or dtype by now. Nothing has been written then.
+        """
         if self._kept is None:
             raise RuntimeError(f"{type(self).__name__}.backward needs a forward before it")
         given, *kept = self._kept
@@ -98,6 +112,11 @@ class CrossEntropyLoss(Loss):
             Logits, shape (..., C), float32 or float64.
         target : integers
             The label of each sample, shape (...), from 0 to C - 1.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Where a dtype or shape differs, or a label is no class.
         """
         X = checks.array("X", X)
         if X.ndim == 0 or X.shape[-1] == 0:
@@ -146,6 +165,11 @@ class MSELoss(Loss):
         ----------
         X, target : ndarray
             One shape, one dtype, float32 or float64. Nothing is broadcast.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Where a dtype or shape differs.
         """
         X = checks.array("X", X)
         target = checks.array("target", target, X.dtype)

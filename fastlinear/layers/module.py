@@ -67,12 +67,19 @@ class Module(ABC):
         float32 or float64; None where the layer takes both.
     params, grads : Arrays
         Parameters, and the gradients of the last `backward` (zeros before the first), by name.
+    places : int
+        How many positions PyTorch's Sequential would number for this layer.
+
+    Notes
+    -----
+    A layer of your own that is to be part of a `Sequential` calls ``_keep(X, Y)`` in `forward`, so
+    that the network can tell whether a dY answers it.
     """
 
     in_features: int | None = None
     out_features: int | None = None
     dtype: np.dtype[Any] | None = None
-    places = 1  # how many positions PyTorch's Sequential would number for this layer
+    places = 1
 
     # What backward needs: X as rows, the array h' is taken of or has been put in, the shapes of X
     # and of Y; where X is not needed, the other array stands in its place too. One tuple, so that
@@ -288,6 +295,10 @@ class Module(ABC):
         return f"{type(self).__name__}({', '.join(shown)})"
 
     # -- shared by the layers ----------------------------------------------------------------------
+
+    def _keep(self, X: Array, Y: Array) -> None:
+        """Keep what `backward` needs: X, and Y as the array that goes with it."""
+        self._kept = (checks.as_rows(X), checks.as_rows(Y), X.shape, Y.shape)
 
     def _check_backward(self, shape: Shape, dtype: np.dtype[Any]) -> Shape:
         """Check that dY of this shape and dtype answers the last forward; return the shape of X."""

@@ -34,6 +34,18 @@ class Sequential(Module):
     *layers : Module
         At least one, no object twice, each fitting the one before in features and dtype.
 
+    Attributes
+    ----------
+    layers : tuple of Module
+        They can be reached by index, too: ``net[0]``.
+    formulation : str or None
+        That of all layers; assigning sets it in each.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Where there is no layer, one object comes twice, one is no layer, or two do not fit.
+
     Notes
     -----
     Parameters are named as PyTorch's Sequential names them: "0.weight", "2.weight", where the
@@ -219,6 +231,16 @@ class MLP(Sequential):
         As in `Linear`, for every layer.
     rng : int or numpy.random.Generator, optional
         One generator draws the layers' parameters, first layer first.
+
+    Attributes
+    ----------
+    sizes : list of int
+    activation : activation or None
+
+    Raises
+    ------
+    ValueError, TypeError
+        Where ``sizes`` are fewer than two or no positive integers; otherwise as `Linear`.
     """
 
     def __init__(

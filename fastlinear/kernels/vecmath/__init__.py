@@ -8,6 +8,13 @@ loop over them, and a result has the same bits at every vector width, position a
 Each docstring states the largest errors that ``benchmarks/ulp.py`` measured for float32 and for
 float64: over all float32 values and over dense samples of float64. Zeros keep their sign, NaN gives
 NaN, and subnormal results are rounded like any other.
+
+An activation of the user's own may call them, and is vectorised as the built-in ones are:
+
+>>> import fastlinear as fl
+>>> from fastlinear.kernels import vecmath
+>>> fl.Activation(lambda x: vecmath.erf(x), lambda x: 1.1283791671 * vecmath.exp(-x * x))
+Activation(<lambda>, <lambda>)
 """
 
 from fastlinear.kernels.vecmath.exponential import exp, expm1, sigmoid, sigmoid_prime
