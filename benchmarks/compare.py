@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from statistics import geometric_mean
@@ -90,7 +91,12 @@ def main() -> None:
             print_row(rows[-1])
         print_means(rows[first:])
     if options.json:
-        options.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+        from fastlinear.cli.info import facts
+
+        given = [arg for arg in sys.argv[1:] if arg not in ("--json", str(options.json))]
+        command = shlex.join(["python", "benchmarks/compare.py", *given, "--json", "FILE"])
+        results = {"facts": list(facts()), "command": command, "rows": rows}
+        options.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
 
 
 def entrants(peers: list[str], threads: int) -> list[Any]:

@@ -1,19 +1,19 @@
-"""Turn the benchmark suite's JSON into pictures and the README's table of results.
+"""Turn what `compare.py` measured into pictures and the README's table of results.
 
 ::
 
-    pytest benchmarks --benchmark-only --benchmark-json=results.json
+    python benchmarks/compare.py --threads 1 --json results.json
     python benchmarks/report.py results.json --plot docs/benchmarks.png --readme README.md
 
-The table goes between the README's markers, wins and losses alike; without ``--readme`` it is
-printed. Ratios are times of the other divided by times of ours: below 1, ours is slower.
+Contestants took turns there, so a ratio is one of the same moment of the machine. The table goes
+between the README's markers, wins and losses alike; without ``--readme`` it is printed. Ratios are
+times of the other divided by times of ours: below 1, ours is slower.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -24,8 +24,10 @@ from fastlinear.profile.cases import PRODUCTS, STREAMS
 
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 OURS = "tiled"
+LAYER, C_ORDER = "tiled F", "numpy, C"
+"""Ours with weights in a layer's memory order; NumPy against ours with weights in C order."""
 ORDER = ("Y", "dW", "db", "dX", "step", "predict", "activation", "activation step")
-OTHERS = ("blas", "numpy", "torch", "jax", "onnxruntime", "copy", "loops")
+OTHERS = ("numpy", C_ORDER, "torch", "jax", "onnxruntime", "copy")
 
 
 class Row(NamedTuple):
@@ -36,9 +38,9 @@ class Row(NamedTuple):
     dtype: str
     seconds: float
     peak: float
-    """FMA peak in GFLOP/s."""
-    rotation: int
-    """How many sets of arrays took turns."""
+    """FMA peak in GFLOP/s, in turns with the others."""
+    share: float
+    """Ours of it."""
     rates: dict[str, float]
     """GFLOP/s of everyone; GB/s of what is nothing but reading and writing."""
     ratios: dict[str, float]
@@ -55,43 +57,39 @@ class Row(NamedTuple):
 
 
 def rows(results: dict[str, Any]) -> list[Row]:
-    """Gather the results of each case in which ours took part, in the order of the products."""
-    groups: dict[str, dict[str, Any]] = {}
-    for result in results["benchmarks"]:
-        info = result["extra_info"]
-        if "share_of_peak" in info:
-            groups.setdefault(result["group"], {})[info["contestant"]] = result
-    return sorted(
-        (row(group) for group in groups.values() if OURS in group),
-        key=lambda row: (row.dtype, ORDER.index(row.quantity)),
-    )
+    """Return the cases in the order of the products."""
+    found = [row(case) for case in results["rows"]]
+    return sorted(found, key=lambda row: (row.dtype, ORDER.index(row.quantity)))
 
 
-def row(group: dict[str, Any]) -> Row:
-    info = group[OURS]["extra_info"]
-    seconds = {name: result["stats"]["median"] for name, result in group.items()}
-    quantity, rest = info["quantity"], group[OURS]["group"].removeprefix(info["quantity"])
-    rate = "gbytes_per_second" if quantity in STREAMS else "gflops"
+def row(case: dict[str, Any]) -> Row:
+    """Return a case with ours as a layer runs it."""
+    ours = LAYER if LAYER in case["ratio"] else OURS
+    ratios = dict(case["ratio"][ours])
+    if ours == LAYER and "numpy" in ratios:
+        ratios[C_ORDER] = case["ratio"][OURS]["numpy"]
+    work = case["bytes"] if case["quantity"] in STREAMS else case["flops"]
+    seconds = {**case["seconds"], OURS: case["seconds"][ours]}
     return Row(
-        quantity,
-        rest.removesuffix(info["dtype"]).strip(),
-        info["dtype"],
+        case["quantity"],
+        case["label"],
+        case["dtype"],
         seconds[OURS],
-        info["peak_gflops"],
-        info["rotation"],
-        {name: result["extra_info"][rate] for name, result in group.items()},
-        {name: seconds[name] / seconds[OURS] for name in OTHERS if name in seconds},
+        case["peak"] / 1e9,
+        case["share_of_peak"][ours],
+        {name: work / taken / 1e9 for name, taken in seconds.items() if name != LAYER},
+        ratios,
     )
 
 
 def machine(results: dict[str, Any]) -> str:
     """Say where and with what the numbers were measured."""
-    facts = results["machine_info"]["fastlinear"]
+    facts = results["facts"]
     shown = [value for name, value in facts if name == "CPU"]
     shown += [f"{name} {value}" for name, value in facts if name in ("numpy", "numba")]
     # Without their threads: that is what the pools had before they were set.
     shown += sorted({value.rpartition(", ")[0] for name, value in facts if name == "BLAS"})
-    threads = results["benchmarks"][0]["extra_info"].get("threads", 1)
+    threads = results["rows"][0]["threads"]
     return f"{'; '.join(shown)}; {threads} thread{'s'[: threads > 1]}"
 
 
@@ -102,21 +100,22 @@ def table(results: dict[str, Any], found: Sequence[Row]) -> Iterator[str]:
     """Yield the lines of the table in Markdown, one section for each dtype and quantity."""
     yield f"Measured on: {machine(results)}."
     yield ""
-    command = re.sub(r"(--benchmark-json)[= ]\S+", r"\1=FILE", results["machine_info"]["command"])
-    yield f"To reproduce: `{command}`, then"
+    yield f"To reproduce: `{results['command']}`, then"
     yield "`python benchmarks/report.py FILE --readme README.md`."
     yield ""
     yield (
-        "The last columns: how many times longer the others take (**bold**: they are faster). "
-        "`mean` is the geometric mean. *from*: inputs that do not fit the cores' own caches are "
-        "others in every call, and come from memory; the products read the same weights again. "
-        "*copy* moves as many bytes and computes nothing."
+        "The last columns: how many times longer the others take (**bold**: they are faster), all "
+        "taking turns, so that they meet the same moments of the machine; a neighbour on it slows "
+        "down some lines as a whole. `mean` is the geometric mean. *of peak*: of the FMA peak that "
+        "took its turns too. Ours have the weights as a layer keeps them; *numpy, C*: where ours "
+        "are in C order. Calls repeat with the same arrays. *copy* moves as many bytes, and "
+        "computes nothing."
     )
     for dtype, quantity in dict.fromkeys((r.dtype, r.quantity) for r in found):
         section = [r for r in found if (r.dtype, r.quantity) == (dtype, quantity)]
         others = [name for name in OTHERS if any(name in r.ratios for r in section)]
         streams = quantity in STREAMS
-        own = ["shape", "time", *(["GB/s", "from"] if streams else ["GFLOP/s", "of peak"])]
+        own = ["shape", "time", *(["GB/s"] if streams else ["GFLOP/s", "of peak"])]
         yield ""
         heading, folded = f"**{quantity}, {dtype}**", quantity not in PRODUCTS
         yield f"<details><summary>{quantity}, {dtype}</summary>" if folded else heading
@@ -124,9 +123,8 @@ def table(results: dict[str, Any], found: Sequence[Row]) -> Iterator[str]:
         yield f"| {' | '.join([*own, *others])} |"
         yield f"|---{'|--:' * (len(own) + len(others) - 1)}|"
         for r in section:
-            rate = r.rates[OURS]
-            cells = [r.label, duration(r.seconds), f"{rate:.3g}"]
-            cells += [origin(r) if streams else f"{rate / r.peak:.0%}"]
+            cells = [r.label, duration(r.seconds), f"{r.rates[OURS]:.3g}"]
+            cells += [] if streams else [f"{r.share:.0%}"]
             cells += [ratio(r.ratios.get(name), name) for name in others]
             yield f"| {' | '.join(cells)} |"
         if len(section) > 1:
@@ -135,10 +133,6 @@ def table(results: dict[str, Any], found: Sequence[Row]) -> Iterator[str]:
         if folded:
             yield ""
             yield "</details>"
-
-
-def origin(r: Row) -> str:
-    return "memory" if r.rotation > 1 else "cache"
 
 
 def ratio(value: float | None, name: str) -> str:
@@ -171,9 +165,7 @@ def put(readme: Path, lines: Iterable[str]) -> None:
 
 MARKS = {  # onnxruntime has none: it only predicts
     "tiled": "o",
-    "loops": "v",
-    "blas": "s",
-    "numpy": "x",
+    "numpy": "s",
     "torch": "^",
     "jax": "D",
     "copy": "|",
@@ -248,7 +240,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("results", type=Path, help="the JSON that pytest-benchmark wrote")
+    parser.add_argument("results", type=Path, help="the JSON that compare.py wrote")
     file = {"type": Path, "metavar": "FILE.png|FILE.svg"}
     parser.add_argument("--plot", help="draw the products", **file)
     parser.add_argument("--plot-activations", help="draw the activations", **file)
@@ -257,8 +249,6 @@ def main() -> None:
     options = parser.parse_args()
     results = json.loads(options.results.read_text(encoding="utf-8"))
     found = rows(results)
-    if not found:
-        sys.exit(f"{options.results}: no results of the formulation {OURS}")
     if options.plot:
         plot(results, found, options.plot, options.dtype)
     if options.plot_activations:

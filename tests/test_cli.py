@@ -60,6 +60,7 @@ def model(blobs):
         ("train digits --hidden 64,,64", "--hidden: expected positive whole numbers"),
         ("train digits --hidden 64,0", "--hidden: expected positive whole numbers"),
         ("train digits --hidden wide", "--hidden: expected positive whole numbers"),
+        (f"train digits --hidden {'9' * 5000}", "--hidden: expected positive whole numbers"),
         ("train digits --activation step", "--activation: expected one of identity, relu,"),
         ("train digits --optimizer lbfgs", "--optimizer: expected one of sgd, adam, adamw"),
         ("train digits --dtype float16", "--dtype: expected one of float32, float64"),

@@ -284,6 +284,7 @@ EARLY = "asked for early" if sizes.FETCHED else "B is"
         ("Y", (1, 2048, 2048), f"{sizes.STREAM_STEPS} terms of|{EARLY}"),
         ("Y", (2, 2048, 2048), f"{sizes.STREAM_STEPS} terms of"),
         ("dX", (sizes.PAIRED_ROWS, sizes.VECTOR_BYTES // 4, 8), "in pairs"),
+        ("dX", (sizes.ROWS[0] + 1, sizes.VECTOR_BYTES // 4, 8), "in pairs"),
     ],
 )
 def test_choices(quantity, shape, said):

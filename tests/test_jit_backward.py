@@ -164,6 +164,8 @@ def test_forward_raises(fitting):
         forward(params, X[0])
     with pytest.raises(TypingError, match=r"expected W, b and \(p, q\) for 3 layers, got"):
         forward(params[:6], X)
+    with pytest.raises(TypingError, match=r"expected W, b and \(p, q\) for each layer, got"):
+        fitting[1]((), *fitting[4:])
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,10 @@ class LazyGroup(TyperGroup):
         except CommandError as error:
             typer.echo(f"fastlinear {ctx.invoked_subcommand}: {error}", err=True)
             raise typer.Exit(error.status) from None
+        except MemoryError as error:
+            reason = str(error) or "more memory than there is"
+            typer.echo(f"fastlinear {ctx.invoked_subcommand}: {reason}", err=True)
+            raise typer.Exit(1) from None
 
 
 app = typer.Typer(

@@ -13,6 +13,9 @@ import typer
 from fastlinear import kernels
 from fastlinear.cli.errors import CommandError
 
+DIGITS = 12
+"""More than any size has."""
+
 FORMULATIONS = tuple(kernels.FORMULATIONS)
 
 
@@ -36,10 +39,10 @@ def one_of(option: str, value: str, choices: Iterable[str]) -> str:
 
 def whole_numbers(value: str) -> tuple[int, ...]:
     """Return "64,64" as (64, 64), and () where there is anything but positive whole numbers."""
-    parts = value.split(",")
-    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+    parts = [part.strip() for part in value.split(",")]
+    if not all(part.isdecimal() and len(part) <= DIGITS and int(part) > 0 for part in parts):
         return ()
-    return tuple(int(part) for part in parts)
+    return tuple(map(int, parts))
 
 
 def layer_sizes(option: str, value: str) -> tuple[int, ...]:

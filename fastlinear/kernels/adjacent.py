@@ -18,7 +18,9 @@ def adjacent_product(one, block, P, end, fused):
     All of them take a chunk of B before the next one, which may come from far.
     """
     I, J, K, chunk = block.I, block.J, block.K, block.chunk
-    main, paired = I - I % TALL, rows_in_pairs(itemsize(one), I, J)
+    in_panels = block.panel_a != TALL * block.A.row
+    paired = rows_in_pairs(itemsize(one), I, J, in_panels)
+    main = max(I - I % TALL, paired)
     kernels = (paired > 0) + (main > paired) + (main < I)
     terms = chunk if kernels > 1 else max(K, 1)
     for k in range(0, max(K, 1), terms):

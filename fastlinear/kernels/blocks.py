@@ -228,7 +228,8 @@ def tile_product(shape, left, j, rest):
         tile = rank_update(tile, gather_operand(shape, b, B.col, left), a, rows_of_A, A.col)
         a += A.col
         b += B.row
-    end_tile(shape, tile, left, offset, C, O, step)
+    tile = ended_tile(shape, tile, left, offset, C, step)
+    store(tile, O.data + offset, O.row, left)
 
 
 @compiled(internal=True, inline=True)
@@ -238,11 +239,11 @@ def begun_tile(shape, left, offset, P, step):
 
 
 @compiled(internal=True, inline=True)
-def end_tile(shape, tile, left, offset, C, O, step):
-    """Store a tile to O: where the block is finished, plus earlier ones' sums and the bias."""
+def ended_tile(shape, tile, left, offset, C, step):
+    """Return a tile to store: where the block is finished, plus earlier ones' sums and the bias."""
     if step.finish:
         if step.accumulate:
             tile = add(tile, load(shape, C.data + offset, C.row, left))
         if step.bias != 0:
             tile = add(tile, load(with_rows(shape, 1), step.bias + offset, 0, left))
-    store(tile, O.data + offset, O.row, left)
+    return tile

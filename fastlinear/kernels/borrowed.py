@@ -216,6 +216,8 @@ def _require_tuple(name: str, t: Any) -> None:
 def _require_gradients(params: Any, kept: Any, dy: Any, grads: Any, dx: Any) -> None:
     for name, arrays in (("params", params), ("kept", kept), ("grads", grads)):
         _require_tuple(name, arrays)
+    if len(params) == 0 or not isinstance(params[0], types.Array):
+        raise TypingError(f"params: expected W, b and (p, q) for each layer, got {params}")
     scalar, count = params[0].dtype, len(params) // 3
     _require_array("dy", dy, scalar, 2)
     if not isinstance(dx, types.NoneType | types.Omitted):

@@ -3,7 +3,8 @@
 A tall tile of one vector is 6 chains of fma, where two units with an fma's latency of 4 cycles want
 8; and two of them share what they load of B. On Emerald Rapids, Y of (12, 300, 16) takes 0.64 of
 the time that it took, of (24, 2000, 16) 0.77, dX of (500, 16, 40) 0.68, of (100, 12, 100) 0.76. As
-one tile of 12 rows, Y of (24, 2000, 16) took 0.82: LLVM keeps too many addresses.
+one tile of 12 rows, Y of (24, 2000, 16) took 0.82: LLVM keeps too many addresses. Seven to eleven
+rows go so too, some of them in both tiles, which find the same sums.
 
 Called by address, and compiled when it first occurs.
 """
@@ -12,21 +13,28 @@ from __future__ import annotations
 
 from fastlinear.kernels import sizes
 from fastlinear.kernels.along import along
-from fastlinear.kernels.blocks import begun_tile, block_product, block_types, end_tile
+from fastlinear.kernels.blocks import begun_tile, block_product, block_types, ended_tile
 from fastlinear.kernels.by_address import by_address
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import moved
 from fastlinear.kernels.rank_update import FIRST, load_operand, rank_update, row_offsets, unknown
 from fastlinear.kernels.shape import row_shape, with_rows
+from fastlinear.kernels.tile import store
 
 (TALL, *_), PAIRED = sizes.ROWS, sizes.PAIRED_ROWS
 VECTOR_BYTES = sizes.VECTOR_BYTES
 
 
 @compiled
-def rows_in_pairs(item, I, J):
-    """Return how many of I rows go in pairs of tall tiles: none if J columns exceed one vector."""
-    return I - I % PAIRED if J * item <= VECTOR_BYTES else 0
+def rows_in_pairs(item, I, J, in_panels):
+    """Return how many of I rows go in pairs of tall tiles: none if J columns exceed one vector.
+
+    In panels a tile's rows begin where a panel does, so that no row can be in two tiles.
+    """
+    if J * item > VECTOR_BYTES:
+        return 0
+    left = I % PAIRED
+    return I if left > TALL and not in_panels else I - left
 
 
 @compiled(internal=True)
@@ -41,23 +49,28 @@ slender_address = by_address(slender_product, block_types, lazy=True)
 
 @compiled(internal=True, inline=True)
 def paired_rows(shape, left, J, A, B, panel, P, C, O, step):
-    """Compute the rows of two tall tiles."""
-    along(with_rows(shape, TALL), J, two_tiles, (A, B, P, C, O, step))
-    return PAIRED
+    """Compute the rows of two tall tiles, the second one ending with the last row there is."""
+    rows = min(left, PAIRED)
+    along(with_rows(shape, TALL), J, two_tiles, (A, B, P, C, O, rows - TALL, step))
+    return rows
 
 
 @compiled(internal=True, inline=True)
 def two_tiles(shape, left, j, rest):
-    """Sum two tiles of the ``left`` columns, which are all there are."""
-    A, B, P, C, O, step = rest
+    """Sum two tiles, the second one ``down`` rows below, of the ``left`` columns there are."""
+    A, B, P, C, O, down, step = rest
     rows = row_offsets(shape, A.row)
     a, b = A.data, B.data
-    a_below, P_below = a + step.panel_a, moved(P, TALL, 0)
+    a_below = a + (step.panel_a if down == TALL else down * A.row)
+    P_below, C_below, O_below = moved(P, down, 0), moved(C, down, 0), moved(O, down, 0)
     tile, below = begun_tile(shape, left, 0, P, step), begun_tile(shape, left, 0, P_below, step)
     for _ in range(step.terms):
         operand = load_operand(shape, b, FIRST, 0, left)
         tile = rank_update(tile, operand, a, rows, A.col)
         below = rank_update(below, operand, a_below, rows, A.col)
         a, a_below, b = unknown(a + A.col), unknown(a_below + A.col), b + B.row
-    end_tile(shape, tile, left, 0, C, O, step)
-    end_tile(shape, below, left, 0, moved(C, TALL, 0), moved(O, TALL, 0), step)
+    # Both before either is stored: what a row in both tiles is added to stands there but once.
+    tile = ended_tile(shape, tile, left, 0, C, step)
+    below = ended_tile(shape, below, left, 0, C_below, step)
+    store(tile, O.data, O.row, left)
+    store(below, O_below.data, O_below.row, left)

@@ -190,7 +190,9 @@ class Module(ABC):
         once: from ``@njit`` functions, inside ``prange``, from a ``@cfunc``, or from Python.
 
         Networks with the same sequence of layers and activations share one ``fn``, whatever their
-        sizes, so nothing is compiled again for other weights.
+        sizes, so nothing is compiled again for other weights. It holds addresses of this process,
+        and so cannot be pickled, nor a compiled function that calls it: give another process a
+        Python function, which calls `as_jit` there.
 
         A function of your own with ``@njit(cache=True)`` may call it. Numba keeps the network's
         code in that function's file and notices edits of your source only: delete such files after

@@ -95,7 +95,7 @@ def tiles(plan: Plan, item: int) -> str:
 def are_tiles_paired(plan: Plan, task: Product, item: int) -> bool:
     """Return whether two tall tiles go together."""
     adjacent = not (plan.abreast or is_transposed_on_its_way(plan))
-    return adjacent and rows_in_pairs(item, task.I, task.J) > 0
+    return adjacent and rows_in_pairs(item, task.I, task.J, plan.bring_a) > 0
 
 
 def is_transposed_on_its_way(plan: Plan) -> bool:
