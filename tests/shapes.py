@@ -80,7 +80,7 @@ def slender(dtype: type) -> list[tuple[int, int, int]]:
     """Return shapes with columns of one vector, of which two tall tiles go together: Y and dX."""
     lanes = sizes.VECTOR_BYTES // np.dtype(dtype).itemsize
     pairs = (sizes.PAIRED_ROWS, 2 * sizes.PAIRED_ROWS)
-    rows = [n + d for n in pairs for d in (-6, -5, -1, 0, 1, 3, 7, 9)]
+    rows = [n + d for n in pairs for d in (-8, -7, -5, -4, -3, -1, 0, 1, 3, 9)]
     columns = (lanes // 2, lanes - 1, lanes, lanes + 1)
     found = [(s, m, n) for s in rows for m in (20, sizes.BLOCK + 30) for n in columns]
     found += [(s, m, 20) for s in rows for m in columns] + [(s, 140, lanes) for s in rows]

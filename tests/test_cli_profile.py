@@ -283,8 +283,8 @@ EARLY = "asked for early" if sizes.FETCHED else "B is"
         ("dX", (1, 2048, 2048), f"{BLOCKS}|{EARLY}"),
         ("Y", (1, 2048, 2048), f"{sizes.STREAM_STEPS} terms of|{EARLY}"),
         ("Y", (2, 2048, 2048), f"{sizes.STREAM_STEPS} terms of"),
-        ("dX", (sizes.PAIRED_ROWS, sizes.VECTOR_BYTES // 4, 8), "in pairs"),
-        ("dX", (sizes.ROWS[0] + 1, sizes.VECTOR_BYTES // 4, 8), "in pairs"),
+        ("dX", (sizes.PAIRED_ROWS, sizes.VECTOR_BYTES // 4, 8), "Two tiles go together"),
+        ("dX", (sizes.ROWS[1] + 1, sizes.VECTOR_BYTES // 4, 8), "Two tiles go together"),
     ],
 )
 def test_choices(quantity, shape, said):

@@ -13,7 +13,7 @@ BLOCK, (TALL, *_) = sizes.BLOCK, sizes.ROWS
 
 @compiled(internal=True)
 def adjacent_product(one, block, P, end, fused):
-    """Compute one block: whole tall tiles, of few columns two at a time, then what is left.
+    """Compute one block: of few columns two tiles at a time, whole tall tiles, then what is left.
 
     All of them take a chunk of B before the next one, which may come from far.
     """

@@ -69,7 +69,8 @@ reload an address from the stack. Four rows in one pass take half of what two by
 Emerald Rapids, Y of (4, 512, 512) took 25 us, and takes 19.6, dW of (146, 4, 721) 17.5 and 10."""
 
 PAIRED_ROWS = 2 * ROWS[0]
-"""Rows of two tall tiles, which go together where they are one vector wide: see `slender`."""
+"""Rows of two tall tiles, which go together where they are one vector wide, as fewer rows go in two
+that overlap: see `slender`."""
 
 ROWS_OF_A_BYTES = 4096
 """Rows of A that are brought to scratch together, where they have to be formed from dA and h'(V) or

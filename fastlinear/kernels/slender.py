@@ -1,10 +1,11 @@
-"""Many rows of few columns, one vector at most: two tall tiles, one below the other, at a time.
+"""Five rows and more of few columns, one vector at most: two tiles at a time, one below the other.
 
 A tall tile of one vector is 6 chains of fma, where two units with an fma's latency of 4 cycles want
 8; and two of them share what they load of B. On Emerald Rapids, Y of (12, 300, 16) takes 0.64 of
 the time that it took, of (24, 2000, 16) 0.77, dX of (500, 16, 40) 0.68, of (100, 12, 100) 0.76. As
-one tile of 12 rows, Y of (24, 2000, 16) took 0.82: LLVM keeps too many addresses. Seven to eleven
-rows go so too, some of them in both tiles, which find the same sums.
+one tile of 12 rows, Y of (24, 2000, 16) took 0.82: LLVM keeps too many addresses. Fewer than 12
+rows go so too, up to 8 in tiles of 4, some of them in both tiles, which find the same sums: Y of
+(5, 300, 16) takes 0.6 of the time, of (8, 300, 16) 0.55 and of (11, 300, 16) 0.5.
 
 Called by address, and compiled when it first occurs.
 """
@@ -21,25 +22,25 @@ from fastlinear.kernels.rank_update import FIRST, load_operand, rank_update, row
 from fastlinear.kernels.shape import row_shape, with_rows
 from fastlinear.kernels.tile import store
 
-(TALL, *_), PAIRED = sizes.ROWS, sizes.PAIRED_ROWS
+(TALL, MIDDLE, *_), PAIRED = sizes.ROWS, sizes.PAIRED_ROWS
 VECTOR_BYTES = sizes.VECTOR_BYTES
 
 
 @compiled
 def rows_in_pairs(item, I, J, in_panels):
-    """Return how many of I rows go in pairs of tall tiles: none if J columns exceed one vector.
+    """Return how many of I rows go in pairs of tiles: none if J columns exceed one vector.
 
     In panels a tile's rows begin where a panel does, so that no row can be in two tiles.
     """
     if J * item > VECTOR_BYTES:
         return 0
     left = I % PAIRED
-    return I if left > TALL and not in_panels else I - left
+    return I if left > MIDDLE and not in_panels else I - left
 
 
 @compiled(internal=True)
 def slender_product(one, block, P, end, fused):
-    """Compute one block of rows for pairs of tall tiles, where lanes are adjacent in memory."""
+    """Compute one block of rows for pairs of tiles, where lanes are adjacent in memory."""
     shape = row_shape(one, 1, VECTOR_BYTES, False)
     block_product(paired_rows, shape, one, block, P, end, fused)
 
@@ -49,9 +50,12 @@ slender_address = by_address(slender_product, block_types, lazy=True)
 
 @compiled(internal=True, inline=True)
 def paired_rows(shape, left, J, A, B, panel, P, C, O, step):
-    """Compute the rows of two tall tiles, the second one ending with the last row there is."""
+    """Compute the rows of two tiles, tall or middling, the second one ending with the last row."""
     rows = min(left, PAIRED)
-    along(with_rows(shape, TALL), J, two_tiles, (A, B, P, C, O, rows - TALL, step))
+    if rows > 2 * MIDDLE:
+        along(with_rows(shape, TALL), J, two_tiles, (A, B, P, C, O, rows - TALL, step))
+    else:
+        along(with_rows(shape, MIDDLE), J, two_tiles, (A, B, P, C, O, rows - MIDDLE, step))
     return rows
 
 

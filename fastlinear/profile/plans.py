@@ -70,7 +70,8 @@ def choices(case: Case) -> Iterator[str]:
         yield f"The first {columns - task.J} columns go first: the others begin at a cache line."
     yield tiles(plan, item)
     if are_tiles_paired(plan, task, item):
-        yield f"Tall tiles go in pairs, {sizes.PAIRED_ROWS} rows: there is one vector of columns."
+        rows = min(task.I, sizes.PAIRED_ROWS)
+        yield f"Two tiles go together, {rows} rows: there is one vector of columns."
     yield f"A is {how_a_is_read(plan)}."
     yield f"B is {how_b_is_read(plan, task, item)}."
     if sizes.FETCHED and task.I == 1 and plan.far and not plan.copied:
@@ -93,7 +94,7 @@ def tiles(plan: Plan, item: int) -> str:
 
 
 def are_tiles_paired(plan: Plan, task: Product, item: int) -> bool:
-    """Return whether two tall tiles go together."""
+    """Return whether two tiles go together."""
     adjacent = not (plan.abreast or is_transposed_on_its_way(plan))
     return adjacent and rows_in_pairs(item, task.I, task.J, plan.bring_a) > 0
 
