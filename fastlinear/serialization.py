@@ -87,7 +87,7 @@ def _write(path: str, contents: bytes) -> None:
     file, such as a pipe, is written to.
     """
     target = os.path.realpath(path)
-    beside = f"{target}.{uuid4().hex}.tmp"
+    beside = os.path.join(os.path.dirname(target), f".{uuid4().hex}.tmp")
     try:
         if os.path.exists(target) and not os.path.isfile(target):
             with open(target, "wb") as file:
@@ -101,7 +101,7 @@ def _write(path: str, contents: bytes) -> None:
     except OSError as error:
         raise OSError(f"{path}: cannot be written: {error}") from error
     finally:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # there is none, if all went well
             os.unlink(beside)
 
 

@@ -326,5 +326,8 @@ def test_a_lambda_does_not_replace_another_one():
         fl.Activation(*scaled(3), name="scaled")
     with pytest.raises(ValueError, match="choose another"):
         fl.Activation(lambda x: x + 1, lambda x: 1.0, name="scaled")
+    fl.Activation(lambda x: math.sin(x), lambda x: math.cos(x), name="wave")
+    with pytest.raises(ValueError, match="choose another"):
+        fl.Activation(lambda x: math.cos(x), lambda x: -math.sin(x), name="wave")
     assert fl.Linear(1, 1, activation="scaled").activation.predict(np.ones(1, f4)) == 2
     assert twice.name == "scaled"

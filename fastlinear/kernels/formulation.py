@@ -261,6 +261,7 @@ def derivative(act: BoundPair) -> Any:
     return act.pair.h_prime_output if act.from_output else act.pair.h_prime
 
 
+@lru_cache(maxsize=256)
 def parameters(act: BoundPair | None, dtype: np.dtype[Any]) -> tuple[Any, Any]:
     """Return p and q of an activation in a dtype; 0 for none.
 

@@ -108,7 +108,7 @@ def _code_of(function: Function) -> tuple[Any, ...]:
     python = getattr(function, "py_func", function)
     cells = [repr(cell.cell_contents) for cell in getattr(python, "__closure__", None) or ()]
     code = getattr(python, "__code__", None)
-    return getattr(code, "co_code", None), getattr(code, "co_consts", None), cells
+    return *(getattr(code, name, None) for name in ("co_code", "co_consts", "co_names")), cells
 
 
 def _plain(function: Function) -> Function:
