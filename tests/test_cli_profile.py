@@ -262,6 +262,9 @@ def test_explain(kernel, monkeypatch):
 
 BLOCKS = f"{sizes.ABREAST} of the sum's blocks {'in turns' if sizes.BLOCKS_IN_TURNS else 'abreast'}"
 TILES = "two tiles in turns" if sizes.REGISTERS == 32 else "transposed in registers on its way."
+# NumPy's dY begins 16 bytes into a cache line.
+STRADDLING = "B is copied" if sizes.STRADDLED_ROWS <= 300 else "B is read where it stands: it fits"
+LED = "The first 12 columns go first" if sizes.LED_ROWS > 8 else "8 x 1024 sums"
 EARLY = "asked for early" if sizes.FETCHED else "B is"
 
 
@@ -277,8 +280,8 @@ EARLY = "asked for early" if sizes.FETCHED else "B is"
         ("dX", (1, 1030, 1030), TILES),
         ("dW", (4096, 8, 4), "Tiles of 4 x|2 of the sum's blocks abreast"),
         ("dW", (64, 300, 300), "C^T = B^T A^T|A is brought to scratch"),
-        ("dW", (64, 300, 304), "B is copied to scratch"),  # NumPy's dY begins within a line
-        ("dW", (64, 8, 1024), "The first 12 columns go first"),
+        ("dW", (64, 300, 304), STRADDLING),
+        ("dW", (64, 8, 1024), LED),
         ("dW", (2000, 300, 3), "Turned round, 300 rows at a time"),
         ("dX", (1, 2048, 2048), f"{BLOCKS}|{EARLY}"),
         ("Y", (1, 2048, 2048), f"{sizes.STREAM_STEPS} terms of|{EARLY}"),
