@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -93,8 +94,8 @@ def main() -> None:
     if options.json:
         from fastlinear.cli.info import facts
 
-        given = [arg for arg in sys.argv[1:] if arg not in ("--json", str(options.json))]
-        command = shlex.join(["python", "benchmarks/compare.py", *given, "--json", "FILE"])
+        command = shlex.join(["python", "benchmarks/compare.py", *sys.argv[1:]])
+        command = re.sub(r"--json[= ]\S+", "--json FILE", command)
         results = {"facts": list(facts()), "command": command, "rows": rows}
         options.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
 

@@ -13,7 +13,6 @@ how many sets of arrays took turns: see `rotation`.
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from functools import cache
 from itertools import cycle
@@ -44,7 +43,6 @@ def pytest_benchmark_update_machine_info(config, machine_info):
     from fastlinear.cli.info import facts
 
     machine_info["fastlinear"] = list(facts())
-    machine_info["command"] = shlex.join(["pytest", *config.invocation_params.args])
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,8 @@ zeros            0
 The gains are the defaults of `torch.nn.init`; sqrt(2) is the one that keeps the variance through
 ReLU. Numbers are drawn in float64, in index order of (N, M) whatever the memory order, and rounded
 once to the dtype: one seed gives one network, up to that rounding. All take the shape (N, M), an
-``rng`` (None, a seed or a Generator) and the dtype, and raise ValueError for another shape and
-TypeError for another ``rng``.
+``rng`` (None, a seed or a Generator) and the dtype; those that draw raise ValueError for another
+shape and TypeError for another ``rng``.
 
 Sources: He et al. 2015, arXiv:1502.01852, eq. (14); Glorot and Bengio 2010, eq. (12), (16).
 """

@@ -77,7 +77,7 @@ def few(dtype: type) -> list[tuple[int, int, int]]:
 
 
 def slender(dtype: type) -> list[tuple[int, int, int]]:
-    """Return shapes with columns of one vector, of which two tall tiles go together: Y and dX."""
+    """Return shapes with columns of one vector, of which two tiles go together: Y and dX."""
     lanes = sizes.VECTOR_BYTES // np.dtype(dtype).itemsize
     pairs = (sizes.PAIRED_ROWS, 2 * sizes.PAIRED_ROWS)
     rows = [n + d for n in pairs for d in (-8, -7, -5, -4, -3, -1, 0, 1, 3, 9)]

@@ -33,13 +33,10 @@ class LazyGroup(TyperGroup):
         """Run a command; a `CommandError` becomes one line on stderr and an exit status."""
         try:
             return super().invoke(ctx)
-        except CommandError as error:
-            typer.echo(f"fastlinear {ctx.invoked_subcommand}: {error}", err=True)
-            raise typer.Exit(error.status) from None
-        except MemoryError as error:
-            reason = str(error) or "more memory than there is"
+        except (CommandError, MemoryError) as error:
+            reason = str(error) or "expected more memory than there is"
             typer.echo(f"fastlinear {ctx.invoked_subcommand}: {reason}", err=True)
-            raise typer.Exit(1) from None
+            raise typer.Exit(getattr(error, "status", 1)) from None
 
 
 app = typer.Typer(

@@ -146,7 +146,7 @@ def output(
     if out is None:
         return np.empty(shape, dtype)
     if not (type(out) is np.ndarray and out.dtype is dtype and out.shape == shape):
-        same_shape("out", array("out", out, dtype), shape, "that of the result")
+        out = same_shape("out", array("out", out, dtype), shape, "that of the result")
     flags = out.flags
     if not flags.writeable:
         raise ValueError("out: expected a writeable array, got a read-only one")
@@ -155,7 +155,7 @@ def output(
             "out: overlaps an array that the computation reads; give it its own memory"
         )
     if flags.c_contiguous:
-        return np.asarray(out)
+        return out
     if overlaps_itself(out):
         raise ValueError(f"out: expected elements apart in memory, got strides {out.strides}")
     return np.empty(shape, dtype)

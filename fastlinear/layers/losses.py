@@ -121,7 +121,7 @@ class CrossEntropyLoss(Loss):
         X = checks.array("X", X)
         if X.ndim == 0 or X.shape[-1] == 0:
             raise ValueError(f"X: expected shape (..., classes), got {X.shape}")
-        rows = np.ascontiguousarray(checks.as_rows(X)).view()  # of which nobody changes the shape
+        rows = np.ascontiguousarray(checks.as_rows(X))
         labels = _labels(target, X.shape)
         tops = np.empty(len(rows), np.int64)
         rests = np.empty(len(rows), X.dtype)

@@ -38,9 +38,17 @@ def chosen(case: Case) -> tuple[Product, Plan]:
     if is_narrow(item, task):
         task = turned(task)
     else:
-        lead = leading_columns(item, task.I, task.J, task.K, task.B, PLAIN)
+        lead = led(case)
         task = part(item, task, 0, lead, task.I, task.J - lead)
     return task, planned(item, task.I, task.J, task.K, task.A, task.B, PLAIN)
+
+
+def led(case: Case) -> int:
+    """Return how many columns of B go by themselves, before the others."""
+    item, task = np.dtype(case.dtype).itemsize, oriented(case)
+    if is_narrow(item, task):
+        return 0
+    return int(leading_columns(item, task.I, task.J, task.K, task.B, PLAIN))
 
 
 def kernel_of(case: Case) -> str:
@@ -64,10 +72,9 @@ def choices(case: Case) -> Iterator[str]:
             f"Turned round, {narrow_rows(item, task.I, task.J)} rows at a time, the result copied "
             f"from scratch: faster with {task.J} columns."
         )
-    columns = task.J
+    if lead := led(case):
+        yield f"The first {lead} columns go first: the others begin at a cache line."
     task, plan = chosen(case)
-    if 0 < task.J < columns:
-        yield f"The first {columns - task.J} columns go first: the others begin at a cache line."
     yield tiles(plan, item)
     if are_tiles_paired(plan, task, item):
         rows = min(task.I, sizes.PAIRED_ROWS)
