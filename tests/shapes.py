@@ -6,6 +6,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from fastlinear.kernels import sizes
+from fastlinear.kernels.tile import LINE_BYTES
 
 DTYPES = (np.float32, np.float64)
 
@@ -43,8 +44,8 @@ def shapes(dtype: type) -> list[tuple[int, int, int]]:
     awkward += [(1, 37, n) for lanes in (4, 8, 16, 32) for n in around(lanes)]
     for k in around(sizes.ABREAST * block):
         awkward += [(1, k, 9), (1, 20, k), (70, k, 1)]
-    found = awkward + narrow(dtype) + few(dtype) + slender(dtype) + brought(dtype) + wide(dtype)
-    return sorted(set(found))
+    found = awkward + narrow(dtype) + few(dtype) + slender(dtype) + distant(dtype)
+    return sorted({*found, *brought(dtype), *wide(dtype)})
 
 
 def edges() -> list[int]:
@@ -86,6 +87,19 @@ def slender(dtype: type) -> list[tuple[int, int, int]]:
     found += [(s, m, 20) for s in rows for m in columns] + [(s, 140, lanes) for s in rows]
     # Where B is streamed, partial sums of all rows rest in scratch.
     return [*found, (sizes.PAIRED_ROWS + 7, sizes.PASSED_BYTES // sizes.VECTOR_BYTES + 5, lanes)]
+
+
+def distant(dtype: type) -> list[tuple[int, int, int]]:
+    """Return shapes of few rows, whose Y or dX transposes the weights in registers on their way."""
+    item = np.dtype(dtype).itemsize
+    lanes, line = sizes.DISTANT_VECTOR_BYTES // item, LINE_BYTES // item
+    columns, terms = around(lanes)[1:], (*around(line)[1:], line + line // 2 + 1)
+    found = [(s, line + 3, n) for s in range(1, sizes.DISTANT_ROWS + 2) for n in columns]
+    found += [(s, m, lanes + 1) for s in range(1, sizes.DISTANT_ROWS + 2) for m in terms]
+    found += [(s, sizes.BLOCK + line + 1, n) for s in (2, 3, 5, 8) for n in columns[1:]]
+    # Lanes a power of two apart crowd the L1 cache, and go otherwise.
+    far = sizes.CROWDING_BYTES // item
+    return found + [(1, k, n) for k in (far, 2 * far) for n in (lanes - 1, 2 * lanes + 3)]
 
 
 def brought(dtype: type) -> list[tuple[int, int, int]]:

@@ -261,6 +261,8 @@ def test_explain(kernel, monkeypatch):
 
 
 BLOCKS = f"{sizes.ABREAST} of the sum's blocks {'in turns' if sizes.BLOCKS_IN_TURNS else 'abreast'}"
+CROWDED = "one tile after another" if sizes.CROWDED_BLOCKS == 1 else BLOCKS
+FEW = "Tiles of 4 x" if sizes.DISTANT_ROWS >= 4 else "B is transposed to scratch"
 TILES = "two tiles in turns" if sizes.REGISTERS == 32 else "transposed in registers on its way."
 # NumPy's dY begins 16 bytes into a cache line.
 STRADDLING = "B is copied" if sizes.STRADDLED_ROWS <= 300 else "B is read where it stands: it fits"
@@ -276,18 +278,19 @@ EARLY = "asked for early" if sizes.FETCHED else "B is"
         ("Y", (2, 2048, 2048), "partial sums rest in scratch"),
         ("dX", (64, 300, 128), "B is transposed to scratch"),
         ("dX", (1, 20, 12), "B is transposed in registers on its way."),
-        ("dX", (1, 1024, 2048), BLOCKS),
+        ("dX", (1, 1024, 2048), CROWDED),
+        ("dX", (4, 300, 128), FEW),
         ("dX", (1, 1030, 1030), TILES),
         ("dW", (4096, 8, 4), "Tiles of 4 x|2 of the sum's blocks abreast"),
         ("dW", (64, 300, 300), "C^T = B^T A^T|A is brought to scratch"),
         ("dW", (64, 300, 304), STRADDLING),
         ("dW", (64, 8, 1024), LED),
         ("dW", (2000, 300, 3), "Turned round, 300 rows at a time"),
-        ("dX", (1, 2048, 2048), f"{BLOCKS}|{EARLY}"),
+        ("dX", (1, 2048, 2048), f"{CROWDED}|{EARLY}"),
         ("Y", (1, 2048, 2048), f"{sizes.STREAM_STEPS} terms of|{EARLY}"),
         ("Y", (2, 2048, 2048), f"{sizes.STREAM_STEPS} terms of"),
         ("dX", (sizes.PAIRED_ROWS, sizes.VECTOR_BYTES // 4, 8), "Two tiles go together"),
-        ("dX", (sizes.ROWS[1] + 1, sizes.VECTOR_BYTES // 4, 8), "Two tiles go together"),
+        ("Y", (sizes.ROWS[1] + 1, 8, sizes.VECTOR_BYTES // 4), "Two tiles go together"),
     ],
 )
 def test_choices(quantity, shape, said):

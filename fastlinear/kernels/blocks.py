@@ -17,14 +17,13 @@ from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import MATRIX, Matrix, call, moved
 from fastlinear.kernels.packing import fused_type
 from fastlinear.kernels.rank_update import (
-    gather_operand,
     load_operand,
     panel_offsets,
     rank_update,
     row_offsets,
     unknown,
 )
-from fastlinear.kernels.shape import panel_width, row_shape, steps, widened, with_rows
+from fastlinear.kernels.shape import panel_width, row_shape, widened, with_rows
 from fastlinear.kernels.tile import add, fetch, load, store, zeros
 
 BLOCK, (TALL, MIDDLE, LOW, ONE) = sizes.BLOCK, sizes.ROWS
@@ -204,7 +203,7 @@ def row_of_tiles(shape, J, A, B, panel, P, C, O, step):
 def tile_product(shape, left, j, rest):
     """Sum one tile, the ``left`` columns from j on: the innermost loop, over the terms."""
     A, B, panel, P, C, O, step = rest
-    n, columns = steps(shape), panel_width(shape)
+    columns = panel_width(shape)
     a, b = A.data, B.data + j // columns * panel + j % columns * B.col
     offset = j * C.col
     if step.accumulate:
@@ -213,21 +212,14 @@ def tile_product(shape, left, j, rest):
     if step.ahead != 0:
         for k in range(step.terms):
             fetch(with_rows(shape, 1), b + step.ahead + k * B.row, 0)
-    main = step.terms - step.terms % n
     tile = begun_tile(shape, left, offset, P, step)
     rows_of_A, panels_of_B = row_offsets(shape, A.row), panel_offsets(shape, panel)
-    for _ in range(0, main, n):
-        operand = load_operand(shape, b, panels_of_B, B.col, left)
-        tile = rank_update(tile, operand, a, rows_of_A, A.col)
+    for _ in range(step.terms):
+        tile = rank_update(tile, load_operand(shape, b, panels_of_B, 0, left), a, rows_of_A, A.col)
         # LLVM would keep an address for each row, and add to all of them: 44 instructions a step
-        # for 40, which counts where another thread takes half of the core: 0.94 to 0.98 there.
-        # Where it transposes, with 16 registers, it would spill. Two terms each time round: 0.98 of
-        # the time (0.92 to 1.05), but 1.15 times as long to compile.
-        a = unknown(a + A.col) if n == 1 else a + n * A.col
-        b += n * B.row
-    for _ in range(main, step.terms):
-        tile = rank_update(tile, gather_operand(shape, b, B.col, left), a, rows_of_A, A.col)
-        a += A.col
+        # for 40, which counts where another thread takes half of the core: 0.94 to 0.98 there. Two
+        # terms each time round: 0.98 of the time (0.92 to 1.05), but 1.15 times as long to compile.
+        a = unknown(a + A.col)
         b += B.row
     tile = ended_tile(shape, tile, left, offset, C, step)
     store(tile, O.data + offset, O.row, left)

@@ -27,7 +27,7 @@ SETTLED_BYTES, SETTLED_ROWS = sizes.SETTLED_BYTES, sizes.SETTLED_ROWS
 STRADDLED_BYTES, STRADDLED_ROWS = sizes.STRADDLED_BYTES, sizes.STRADDLED_ROWS
 STREAM_BYTES, STREAM_ROWS, STREAM_STEPS = sizes.STREAM_BYTES, sizes.STREAM_ROWS, sizes.STREAM_STEPS
 STRIP_AREA, STRIP_BYTES = sizes.STRIP_AREA, sizes.STRIP_BYTES
-STRIPS_OF_ROWS, TRANSPOSED_ROWS = sizes.STRIPS_OF_ROWS, sizes.TRANSPOSED_ROWS
+DISTANT_ROWS, STRIPS_OF_ROWS = sizes.DISTANT_ROWS, sizes.STRIPS_OF_ROWS
 VECTOR_BYTES = sizes.VECTOR_BYTES
 
 
@@ -87,12 +87,12 @@ def planned(item, I, J, K, A, B, formed):
         few = FAR_ROWS if far else STREAM_ROWS
         copies = formed == FORM_B or (few < I and not in_place)
     else:
-        copies = I > TRANSPOSED_ROWS or B.row != item
+        copies = I > DISTANT_ROWS or B.row != item or A.col != item
     streamed = direct and not copies and not resident
     in_registers = not direct and not copies
     apart = K * J * item > ABREAST_BYTES or are_lanes_crowded(B)
     block = BLOCK
-    if in_registers and apart and I == 1 and K >= ABREAST_TERMS and A.col == item:
+    if in_registers and apart and I == 1 and K >= ABREAST_TERMS:
         # from end to end, as memory lies, unless A's row must be formed in scratch
         block = FORMED_BLOCKS * BLOCK if formed == FORM_A else K
     span = STREAM_BYTES // I // STRIP_BYTES * STRIP_BYTES if streamed else STRIP_BYTES

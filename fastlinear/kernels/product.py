@@ -28,7 +28,8 @@ from fastlinear.kernels import sizes
 from fastlinear.kernels.abreast import abreast_address
 from fastlinear.kernels.adjacent import adjacent_product
 from fastlinear.kernels.blocks import Block, End, finished_rows
-from fastlinear.kernels.distant import distant_address
+from fastlinear.kernels.distant import distant_address, distant_tall_address
+from fastlinear.kernels.distant_row import distant_row_address, has_two_tiles
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import Matrix, at, call, itemsize, moved, up_to
 from fastlinear.kernels.packing import (
@@ -42,7 +43,7 @@ from fastlinear.kernels.scratch import borrow_bytes, return_bytes
 from fastlinear.kernels.shape import row_shape, width
 from fastlinear.kernels.streamed import streamed_address
 
-BLOCK, (TALL, *_) = sizes.BLOCK, sizes.ROWS
+BLOCK, (TALL, MIDDLE, *_) = sizes.BLOCK, sizes.ROWS
 SHORT_BYTES = sizes.SHORT_BYTES
 VECTORS, VECTOR_BYTES = sizes.VECTORS, sizes.VECTOR_BYTES
 STACK_BYTES = sizes.STACK_BYTES
@@ -124,11 +125,22 @@ def strips(one, task, plan, P, T, F):
                     elif plan.abreast and terms > BLOCK:
                         call(abreast_address(one), (one, block, P, end, fused))
                     elif not plan.direct:
-                        call(distant_address(one), (one, block, P, end, fused))
+                        transposed_product(one, block, P, end, fused)
                     elif I == 1 and plan.chunk < BLOCK:
                         call(streamed_address(one), (one, block, P, end, fused))
                     else:
                         adjacent_product(one, block, P, end, fused)
+
+
+@compiled(internal=True)
+def transposed_product(one, block, P, end, fused):
+    """Compute a block whose B is transposed in registers, for the few rows there are."""
+    if has_two_tiles(block.I, block.K, block.B):
+        call(distant_row_address(one), (one, block, P, end, fused))
+    elif block.I <= MIDDLE:
+        call(distant_address(one), (one, block, P, end, fused))
+    else:
+        call(distant_tall_address(one), (one, block, P, end, fused))
 
 
 @compiled(internal=True)

@@ -11,13 +11,14 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastlinear.kernels.shape import LANE_GROUP, panels_of
+from fastlinear.kernels.shape import panels_of
 from fastlinear.kernels.sizes import FETCHED_TILES
 from fastlinear.kernels.tile import LINE_BYTES
 from fastlinear.kernels.vectors import (
     I32,
     fma,
-    lane_offsets,
+    hidden,
+    lane_addresses,
     load_transposed,
     load_vector,
     pointer_to,
@@ -58,7 +59,7 @@ def _multiples(count: int, shape: Any, stride: Any) -> Any:
         integer = args[1].type
         values = [builder.mul(args[1], integer(i)) for i in range(count)]
         for i in set(range(count)).difference(SCALES):
-            values[i] = _hidden(builder, values[i])
+            values[i] = hidden(builder, values[i])
         return context.make_tuple(builder, multiples, values)
 
     return multiples(shape, stride), codegen
@@ -69,14 +70,9 @@ def unknown(typingctx, value):
     """Return an integer of which LLVM knows nothing, whatever it was."""
 
     def codegen(context, builder, signature, args):
-        return _hidden(builder, args[0])
+        return hidden(builder, args[0])
 
     return value(value), codegen
-
-
-def _hidden(builder: Any, value: Any) -> Any:
-    signature = ir.FunctionType(value.type, [value.type])
-    return builder.asm(signature, "", "=r,0", [value], side_effect=False)
 
 
 @intrinsic
@@ -122,13 +118,11 @@ def gather_operand(typingctx, shape, address, lane_stride, left):
     def codegen(context, builder, signature, args):
         _, address, lane_stride, left = args
         value = ir.Constant(context.get_value_type(operand), ir.Undefined)
-        offsets = lane_offsets(builder, tile, lane_stride, left)
+        addresses = lane_addresses(builder, tile, address, lane_stride, left)
         for v in range(tile.vectors):
             vector = ir.Constant(tile.vector, ir.Undefined)
             for lane in range(tile.lanes):
-                pointer = pointer_to(
-                    builder, tile.scalar, builder.add(address, offsets[v * tile.lanes + lane])
-                )
+                pointer = pointer_to(builder, tile.scalar, addresses[v * tile.lanes + lane])
                 vector = builder.insert_element(vector, builder.load(pointer), I32(lane))
             value = builder.insert_value(value, vector, v)
         return value
@@ -176,12 +170,12 @@ def blocks_update(typingctx, tile, address, block, lane_stride, left, A, a_k, ah
         value, address, block, lane_stride, left, A, a_k, ahead = args
         row = tile.with_rows(1)
         for r in range(tile.rows):
-            offsets = lane_offsets(builder, tile, lane_stride, left)
             if FETCHED_TILES:
                 further = builder.add(address, ahead)
-                prefetch(builder, [builder.add(further, offset) for offset in offsets])
+                prefetch(builder, lane_addresses(builder, row, further, lane_stride, left))
             at, next_block = A, builder.add(address, block)
-            for _ in range(LINE_BYTES // LANE_GROUP):
+            group = address.type(tile.steps * tile.itemsize)
+            for _ in range(LINE_BYTES // group.constant):
                 columns = load_transposed(builder, row, address, lane_stride, left)
                 for k in range(tile.steps):
                     scalar = builder.load(pointer_to(builder, tile.scalar, at))
@@ -192,7 +186,7 @@ def blocks_update(typingctx, tile, address, block, lane_stride, left, A, a_k, ah
                         total = fma(builder, tile, factor, term, builder.extract_value(value, i))
                         value = builder.insert_value(value, total, i)
                     at = builder.add(at, a_k)
-                address = builder.add(address, address.type(LANE_GROUP))
+                address = builder.add(address, group)
             address, A = next_block, builder.add(A, block)
         return value
 

@@ -17,29 +17,31 @@ from numba.extending import intrinsic, models, register_model
 from fastlinear.kernels.sizes import CUTS, VECTORS, WHOLE_EDGE
 
 LANE_GROUP = 16
-"""Bytes that one step of a transposing load takes from each row: the widest shuffle granule that
-all instruction sets share."""
+"""Bytes inside which, and as which, all instruction sets shuffle: at least so many of each lane are
+transposed at once."""
 
 
 class Tile(types.Type):
-    """The type of a register tile; it carries the shape, so kernels specialise by it."""
+    """The type of a register tile; it carries the shape, so kernels specialise by it.
+
+    One rank update takes ``steps`` terms of the sum, rows of the operand that are loaded at once: 1
+    where their lanes are adjacent.
+    """
 
     def __init__(
-        self, dtype: Any, rows: int, vectors: int, lanes: int, masked: int, transposed: bool
+        self, dtype: Any, rows: int, vectors: int, lanes: int, masked: int, steps: int
     ) -> None:
         self.dtype, self.rows, self.vectors, self.lanes = dtype, rows, vectors, lanes
-        self.masked, self.transposed = masked, transposed
-        super().__init__(
-            f"Tile({dtype}, {rows}x{vectors}x{lanes}, masked={masked}, transposed={transposed})"
-        )
+        self.masked, self.steps = masked, steps
+        super().__init__(f"Tile({dtype}, {rows}x{vectors}x{lanes}, masked={masked}, steps={steps})")
 
     def with_rows(self, rows: int) -> Tile:
         """Return the type of the same shape but for its number of rows."""
-        return Tile(self.dtype, rows, self.vectors, self.lanes, self.masked, self.transposed)
+        return Tile(self.dtype, rows, self.vectors, self.lanes, self.masked, self.steps)
 
     def widened(self, vectors: int) -> Tile:
         """Return the type of the same shape but for its number of vectors."""
-        return Tile(self.dtype, self.rows, vectors, self.lanes, self.masked, self.transposed)
+        return Tile(self.dtype, self.rows, vectors, self.lanes, self.masked, self.steps)
 
     def narrowed(self, last: bool) -> Tile:
         """Return the masked type for columns that do not fill this one.
@@ -50,7 +52,7 @@ class Tile(types.Type):
         vectors = self.vectors if self.vectors <= WHOLE_EDGE else self.vectors // 2
         vectors = max(1, vectors // 2 if last else vectors)
         masked = vectors if last else vectors - vectors // 2
-        return Tile(self.dtype, self.rows, vectors, self.lanes, masked, self.transposed)
+        return Tile(self.dtype, self.rows, vectors, self.lanes, masked, self.steps)
 
     def cut(self, quarters: int) -> Tile:
         """Return the type of so many quarters of the width, masked beyond ``too_few``."""
@@ -58,7 +60,7 @@ class Tile(types.Type):
             return self.narrowed(False)
         vectors = self.vectors * quarters // 4
         masked = vectors - self.too_few(quarters) // self.lanes
-        return Tile(self.dtype, self.rows, vectors, self.lanes, masked, self.transposed)
+        return Tile(self.dtype, self.rows, vectors, self.lanes, masked, self.steps)
 
     def may_cut(self, quarters: int) -> bool:
         """Return whether there is such a type: not where more code would bring little.
@@ -88,9 +90,9 @@ class Tile(types.Type):
         return ir.VectorType(self.scalar, self.lanes)
 
     @property
-    def steps(self) -> int:
-        """Terms of the sum that one rank update takes: rows of the operand loaded at once."""
-        return LANE_GROUP // self.itemsize if self.transposed else 1
+    def transposed(self) -> bool:
+        """Whether operands' lanes lie apart in memory: it loads several of their terms at once."""
+        return self.steps > 1
 
 
 class Shape(types.Type):
@@ -120,18 +122,19 @@ def row_shape(typingctx, like, vectors, nbytes, transposed):
     """Return the shape of one row of ``vectors`` vectors of ``nbytes`` bytes, dtype of ``like``.
 
     All but ``like`` are compile-time constants. A ``transposed`` tile loads operands whose lanes
-    lie apart in memory.
+    lie apart in memory, LANE_GROUP bytes of each at once.
     """
     dtype = types.unliteral(like)
-    lanes = nbytes.literal_value * 8 // dtype.bitwidth
-    shape = Shape(Tile(dtype, 1, vectors.literal_value, lanes, 0, bool(transposed.literal_value)))
+    item = dtype.bitwidth // 8
+    steps = LANE_GROUP // item if transposed.literal_value else 1
+    shape = Shape(Tile(dtype, 1, vectors.literal_value, nbytes.literal_value // item, 0, steps))
     return shape(like, vectors, nbytes, transposed), empty
 
 
 @intrinsic(prefer_literal=True)
 def run_shape(typingctx, like, lanes):
     """Return the shape of one vector of ``lanes`` elements, a constant: any number of them."""
-    shape = Shape(Tile(types.unliteral(like), 1, 1, lanes.literal_value, 0, False))
+    shape = Shape(Tile(types.unliteral(like), 1, 1, lanes.literal_value, 0, 1))
     return shape(like, lanes), empty
 
 
@@ -139,6 +142,14 @@ def run_shape(typingctx, like, lanes):
 def with_rows(typingctx, shape, rows):
     """Return the shape with ``rows`` rows, a constant."""
     return Shape(shape.tile.with_rows(rows.literal_value))(shape, rows), empty
+
+
+@intrinsic(prefer_literal=True)
+def in_steps(typingctx, shape, nbytes):
+    """Return the transposed shape that takes ``nbytes`` bytes of each lane at once, a constant."""
+    tile, steps = shape.tile, nbytes.literal_value // shape.tile.itemsize
+    taking = Tile(tile.dtype, tile.rows, tile.vectors, tile.lanes, tile.masked, steps)
+    return Shape(taking)(shape, nbytes), empty
 
 
 @intrinsic(prefer_literal=True)
@@ -177,6 +188,12 @@ def is_cut(typingctx, shape, quarters, left):
 def steps(typingctx, shape):
     """Return how many terms of the sum one ``rank_update`` takes, a constant."""
     return types.intp(shape), _constant(shape.tile.steps)
+
+
+@intrinsic
+def itemsize_of(typingctx, shape):
+    """Return the bytes of one element, a constant."""
+    return types.intp(shape), _constant(shape.tile.itemsize)
 
 
 @intrinsic

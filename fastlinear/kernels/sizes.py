@@ -121,10 +121,24 @@ STREAM_VECTORS = 4
 8 vectors and 4 rows, (1, 3000, 3000) took 1.35 times as long on Zen 3, (1, 4096, 4096) 1.1; with 2
 vectors and 8 rows 1.05. On Zen 4, with 16 rows, (1, 512, 512) took 18.5 us, and takes 16.6."""
 
-TRANSPOSED_ROWS = 2
-"""Up to this many rows of A, a B whose lanes lie apart is transposed in registers on its way into
-the product; above, it is transposed once into scratch. dX of (4, 4096, 4096): 9.0 ms in registers,
-6.6 by scratch; (2, 512, 512): 26 and 50 us."""
+DISTANT_VECTOR_BYTES = 64 if VECTOR_BYTES == 64 and FMA_UNITS == 2 else min(VECTOR_BYTES, 32)
+"""Vector width of a tile that transposes what it loads of a B whose lanes lie apart. Two 16-byte
+loads fill a 32-byte register, two of 32 bytes a 64-byte one, without a shuffle of whole vectors;
+but for those each element takes a shuffle more, and Zen 4 shuffles them by halves. On Emerald
+Rapids, Y of (1, 512, 512) in C order takes 0.9 to 0.96 of the time with 64 bytes, most where
+another thread takes half of the core, of (1, 1024, 1024) 0.82 to 0.93."""
+
+DISTANT_VECTORS = 1 if DISTANT_VECTOR_BYTES == 64 else 2
+"""Vectors of a tile of two such rows and more."""
+
+DISTANT_BYTES = 64 if DISTANT_VECTOR_BYTES == 64 else 16
+"""Bytes of each lane that it takes at once: a cache line, so that it is asked for but once. With 16
+registers more than 16 bytes of 16 lanes would be spilled."""
+
+DISTANT_ROWS = 8 if DISTANT_VECTOR_BYTES == 64 else 2
+"""Up to this many rows of A, B is transposed in registers on its way into the product; above, once
+into scratch. By 16 bytes at once, dX of (4, 4096, 4096) took 9.0 ms in registers and 6.6 by
+scratch, (2, 512, 512) 26 and 50 us; by lines, see `distant`."""
 
 NARROW_ROWS = 256
 """Rows that a product with few columns computes together when it is turned round: long enough for
@@ -216,15 +230,24 @@ read, so that scratch has a limit. Of a training step, once saves 10 % at (8, 64
 256, 1024), and with two threads half."""
 
 
+CROWDED_BLOCKS = 1 if DISTANT_VECTOR_BYTES == 64 else ABREAST
+"""How many of them do where lanes crowd the L1 cache: with 64-byte vectors those of one alone are
+16. On Emerald Rapids, with blocks abreast that fetched what comes next, (1, 2048, 2048) took 1.28
+ms, and takes 0.93; without fetching 1.05 times as long as one by one."""
+
 BLOCKS_IN_TURNS = REGISTERS == 16
 """Whether two blocks of a sum of one row against lanes that lie apart take turns, a cache line of
 terms each, because the vectors of two at once would be spilled: at (1, 4096, 4096) 5.1 ms on Zen 3,
 3.3 with one. What takes turns, and the figures, are in `distant`."""
 
-TURN_VECTORS = 2 if REGISTERS == 32 else 1
+TURN_VECTORS = 2 if REGISTERS == 32 and DISTANT_VECTOR_BYTES < 64 else 1
 """Vectors of each of two tiles of such a row that take turns, where lanes do not crowd."""
 
-LAST_VECTORS = 8 if REGISTERS == 32 else 2
+TURN_BYTES = max(16, DISTANT_VECTOR_BYTES // 2)
+"""Bytes of each lane that these take at once. A whole line of 64-byte vectors would be spilled
+where two tiles take turns, and take 1.15 to 1.3 times as long."""
+
+LAST_VECTORS = 4 * TURN_VECTORS if REGISTERS == 32 else 2
 """Width of a tile of which a half, a quarter or an eighth takes the last lanes of such a row."""
 
 TURN_TERMS = 16 if REGISTERS == 32 else BLOCK + 1
@@ -237,7 +260,7 @@ ABREAST_BYTES = FAR_BYTES if BLOCKS_IN_TURNS else 0
 """In turns only where B is larger than this, or lanes crowd; otherwise 16 lanes at once are faster,
 block by block: 105 us at (1, 1000, 1000), for 116."""
 
-FETCHED_TILES = 2 if REGISTERS == 32 else 0
+FETCHED_TILES = 2 if REGISTERS == 32 and DISTANT_VECTOR_BYTES < 64 else 0
 """How many tiles ahead such a product fetches B: its rows of memory are short runs far apart, which
 no prefetcher follows. On Zen 4, at (1, 4096, 4096), 64 MiB, it took 4.5 ms without, and takes 2.7.
 On Zen 3 it took half as long again as without."""
@@ -352,10 +375,11 @@ the first row of tiles could keep what it reads of B, 32 terms a pass: 0.93 to 1
 to 4 MiB, 1.05 to 1.3 beyond, and not worth its code. Prefetching the next strip meanwhile: 1.03;
 1.0 to 1.15 on Emerald Rapids, a line a step."""
 
-FETCHED = VECTOR_BYTES == 64
+FETCHED = HALF_RATE
 """Whether one row of A asks for the next rows of a far B while it takes these. On Zen 4, at (1,
-4096, 4096), 2.5 ms became 2.2; at 8 MiB, in the L3 cache, it would cost 16 %. On Zen 3 it made 3.2
-of 2.65 ms, and asking further along the same rows 1.02 to 1.3 of the time."""
+4096, 4096), 2.5 ms became 2.2; at 8 MiB, in the L3 cache, it would cost 16 %. On Emerald Rapids it
+made 4.08 of 3.76 ms. On Zen 3 it made 3.2 of 2.65 ms, and asking further along the same rows 1.02
+to 1.3 of the time."""
 
 APART_BYTES = GROUP_BYTES if VECTOR_BYTES == 64 else 64
 """Terms of A that lie further apart are brought: each takes a cache line of its own, and together

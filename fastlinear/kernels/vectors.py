@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from llvmlite import ir
 from numba.core import cgutils
 
+from fastlinear.kernels.shape import LANE_GROUP
 from fastlinear.kernels.sizes import MASKED_STORES, VECTORS
 
 if TYPE_CHECKING:
@@ -162,18 +163,33 @@ def _shuffle(builder: Any, a: Any, b: Any, picks: list[int]) -> Any:
     return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, len(picks)), picks))
 
 
-def lane_offsets(builder: Any, tile: Tile, lane_stride: Any, left: Any) -> list[Any]:
-    """Return the byte offset of each lane of a row; masked lanes repeat the last existing one."""
+def lane_addresses(
+    builder: Any, tile: Tile, address: Any, lane_stride: Any, left: Any
+) -> list[Any]:
+    """Return where each lane of a row begins; masked lanes repeat the last existing one.
+
+    LLVM sees no connection between every fourth one and the row: it would keep an address for each
+    lane, on the stack. From one in four, x86 reaches the others by multiples of the stride.
+    """
     integer = lane_stride.type
     last = builder.sub(left, integer(1))
-    offsets = []
+    addresses, start = [], address
     for lane in range(tile.vectors * tile.lanes):
-        index = integer(lane)
         if is_masked(tile, lane // tile.lanes):
-            beyond = builder.icmp_signed(">", index, last)
-            index = builder.select(beyond, last, index)
-        offsets.append(builder.mul(lane_stride, index))
-    return offsets
+            beyond = builder.icmp_signed(">", integer(lane), last)
+            index = builder.select(beyond, last, integer(lane))
+            addresses.append(builder.add(address, builder.mul(lane_stride, index)))
+            continue
+        if lane % 4 == 0 and lane > 0:
+            start = hidden(builder, builder.add(address, builder.mul(lane_stride, integer(lane))))
+        addresses.append(builder.add(start, builder.mul(lane_stride, integer(lane % 4))))
+    return addresses
+
+
+def hidden(builder: Any, value: Any) -> Any:
+    """Return an integer of which LLVM knows nothing, whatever it was."""
+    signature = ir.FunctionType(value.type, [value.type])
+    return builder.asm(signature, "", "=r,0", [value], side_effect=False)
 
 
 def prefetch(builder: Any, addresses: list[Any], cache: int = TO_L2) -> None:
@@ -189,28 +205,85 @@ def prefetch(builder: Any, addresses: list[Any], cache: int = TO_L2) -> None:
 def load_transposed(
     builder: Any, tile: Tile, address: Any, lane_stride: Any, left: Any
 ) -> list[Any]:
-    """Return ``steps`` rows of vectors from lanes that lie apart.
+    """Return ``steps`` rows of vectors from lanes that lie apart."""
+    addresses = lane_addresses(builder, tile, address, lane_stride, left)
+    piece = min(tile.steps, max(LANE_GROUP // tile.itemsize, tile.lanes // 2))
+    return [
+        row
+        for first in range(0, tile.steps, piece)
+        for row in _transposed_piece(builder, tile, addresses, first, piece)
+    ]
 
-    Each lane's 16 bytes are loaded so that 16-byte group g of register e holds lane
-    g * steps + e; transposing steps x steps elements inside each group then leaves row k of all
-    lanes, in order, in register k.
+
+def _transposed_piece(
+    builder: Any, tile: Tile, addresses: list[Any], first: int, terms: int
+) -> list[Any]:
+    """Return ``terms`` rows of vectors, at most those of which two lanes fill a register.
+
+    They are loaded so that 16-byte group g of register e holds those of lane g * size + e, of which
+    a group takes ``size``; where lanes have two groups each, these are sorted first. Transposing
+    size x size elements inside each group then leaves row k of all lanes, in order, in register k.
     """
-    offsets = lane_offsets(builder, tile, lane_stride, left)
-    group = ir.VectorType(tile.scalar, tile.steps)
-    rows: list[list[Any]] = [[] for _ in range(tile.steps)]
+    size, loaded = LANE_GROUP // tile.itemsize, ir.VectorType(tile.scalar, terms)
+    offset = addresses[0].type(first * tile.itemsize)
+    rows: list[list[Any]] = [[] for _ in range(terms)]
     for v in range(tile.vectors):
         registers = []
-        for e in range(tile.steps):
+        for e in range(size):
             parts = []
-            for lane in range(e, tile.lanes, tile.steps):
-                offset = offsets[v * tile.lanes + lane]
-                part = builder.load(pointer_to(builder, group, builder.add(address, offset)))
+            for lane in range(e, tile.lanes, size):
+                address = builder.add(addresses[v * tile.lanes + lane], offset)
+                part = builder.load(pointer_to(builder, loaded, address))
                 part.align = tile.itemsize
                 parts.append(part)
-            registers.append(_concatenate(builder, parts))
-        for k, row in enumerate(_transpose_groups(builder, tile, registers)):
-            rows[k].append(row)
+            registers.append(_sorted_groups(builder, parts, tile.lanes, size))
+        for half, groups in enumerate(zip(*registers, strict=True)):
+            for k, row in enumerate(_transpose_groups(builder, list(groups), size)):
+                rows[half * size + k].append(row)
     return [vector for row in rows for vector in row]
+
+
+def _sorted_groups(builder: Any, parts: list[Any], lanes: int, size: int) -> list[Any]:
+    """Return the register of the lanes' first groups, and the one of their second, if any."""
+    count = lanes // parts[0].type.count
+    registers = [_concatenate(builder, parts[i : i + count]) for i in range(0, len(parts), count)]
+    return (
+        registers
+        if len(registers) == 1
+        else _unzipped(builder, registers[0], registers[1], size, lanes)
+    )
+
+
+def _transpose_groups(builder: Any, registers: list[Any], size: int) -> list[Any]:
+    """Transpose size x size elements inside each 16-byte group of the registers.
+
+    log2(size) rounds that take the even and the odd elements of two registers. Intel's cores have
+    two units for these shuffles of 32 bytes of float32, and one for those that interleave.
+    """
+    for _ in range(size.bit_length() - 1):
+        pairs = zip(registers[::2], registers[1::2], strict=True)
+        even, odd = zip(*(_unzipped(builder, a, b, 1, size) for a, b in pairs), strict=True)
+        registers = [*even, *odd]
+    return registers
+
+
+def _unzipped(builder: Any, a: Any, b: Any, run: int, within: int) -> list[Any]:
+    """Return the even, and the odd, runs of ``run`` elements of two registers.
+
+    Of every ``within`` elements of a they come before those of b.
+    """
+    lanes = a.type.count
+    picks = [
+        [
+            start + register + begin + i
+            for start in range(0, lanes, within)
+            for register in (0, lanes)
+            for begin in range(odd, within, 2 * run)
+            for i in range(run)
+        ]
+        for odd in (0, run)
+    ]
+    return [_shuffle(builder, a, b, some) for some in picks]
 
 
 def _concatenate(builder: Any, parts: list[Any]) -> Any:
@@ -220,21 +293,3 @@ def _concatenate(builder: Any, parts: list[Any]) -> Any:
             _shuffle(builder, a, b, picks) for a, b in zip(parts[::2], parts[1::2], strict=True)
         ]
     return parts[0]
-
-
-def _transpose_groups(builder: Any, tile: Tile, registers: list[Any]) -> list[Any]:
-    """Transpose steps x steps elements inside each 16-byte group of the registers.
-
-    log2(steps) rounds that take the even and the odd elements of two registers. Intel's cores have
-    two units for these shuffles of float32, and one for those that interleave.
-    """
-    size, lanes = tile.steps, tile.lanes
-    groups = range(0, lanes, size)
-    for _ in range(size.bit_length() - 1):
-        pairs = list(zip(registers[::2], registers[1::2], strict=True))
-        picks = [
-            [g + e + r for g in groups for r in (0, lanes) for e in range(odd, size, 2)]
-            for odd in (0, 1)
-        ]
-        registers = [_shuffle(builder, a, b, some) for some in picks for a, b in pairs]
-    return registers

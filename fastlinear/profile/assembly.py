@@ -17,7 +17,8 @@ from numba import from_dtype
 from fastlinear.kernels.abreast import abreast_product
 from fastlinear.kernels.blocks import low_product, tall_product
 from fastlinear.kernels.by_address import compile_all
-from fastlinear.kernels.distant import distant_product
+from fastlinear.kernels.distant import distant_product, distant_tall_product
+from fastlinear.kernels.distant_row import distant_row_product
 from fastlinear.kernels.elementwise import kernel_types
 from fastlinear.kernels.product import product
 from fastlinear.kernels.slender import slender_product
@@ -178,7 +179,16 @@ class Kernels(NamedTuple):
 
 KERNELS = {
     "product": Kernels(
-        "the product", (product, slender_product, tall_product, low_product, distant_product)
+        "the product",
+        (
+            product,
+            slender_product,
+            tall_product,
+            low_product,
+            distant_product,
+            distant_tall_product,
+            distant_row_product,
+        ),
     ),
     "streamed": Kernels("one row against streamed lanes", (streamed_product,)),
     "abreast": Kernels("few sums of many terms", (abreast_product,)),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from fastlinear.kernels import sizes
-from fastlinear.kernels.distant import has_two_tiles
+from fastlinear.kernels.distant_row import has_two_tiles
 from fastlinear.kernels.memory import Matrix
 from fastlinear.kernels.orientation import is_narrow, narrow_rows, part, turned
 from fastlinear.kernels.packing import PLAIN, Fused
@@ -75,24 +75,27 @@ def choices(case: Case) -> Iterator[str]:
     if lead := led(case):
         yield f"The first {lead} columns go first: the others begin at a cache line."
     task, plan = chosen(case)
-    yield tiles(plan, item)
+    yield tiles(plan, task, item)
     if are_tiles_paired(plan, task, item):
         rows = min(task.I, sizes.PAIRED_ROWS)
         yield f"Two tiles go together, {rows} rows: there is one vector of columns."
     yield f"A is {how_a_is_read(plan)}."
     yield f"B is {how_b_is_read(plan, task, item)}."
-    if sizes.FETCHED and task.I == 1 and plan.far and not plan.copied:
+    early = sizes.FETCHED_TILES if is_transposed_on_its_way(plan) else sizes.FETCHED
+    if early and task.I == 1 and plan.far and not plan.copied:
         yield "B is larger than caches keep: its next rows are asked for early."
 
 
-def tiles(plan: Plan, item: int) -> str:
+def tiles(plan: Plan, task: Product, item: int) -> str:
     """Return which tiles compute the sums, of elements of so many bytes."""
-    shapes, nbytes = [*zip(sizes.ROWS, sizes.WIDTHS, strict=True)], sizes.VECTOR_BYTES
+    shapes = [*zip(sizes.ROWS, sizes.WIDTHS, strict=True)]
     if plan.abreast:
         shapes = [(rows, 1) for rows in sizes.ABREAST_HEIGHTS]
     elif is_transposed_on_its_way(plan):
-        shapes, nbytes = [(rows, 2) for rows in sizes.ROWS[2:]], sizes.TRANSPOSED_VECTOR_BYTES
-    lanes = nbytes // item
+        lanes = sizes.DISTANT_VECTOR_BYTES // item
+        size = f"{task.I} x {sizes.DISTANT_VECTORS * lanes}"
+        return f"Tiles of {size} (vectors of {lanes}): all rows; masked ones for the last columns."
+    lanes = sizes.VECTOR_BYTES // item
     tall, *low = (f"{rows} x {vectors * lanes}" for rows, vectors in shapes)
     return (
         f"Tiles of {tall} (vectors of {lanes}), {', '.join(low)} for the last rows; narrowed "
@@ -125,10 +128,12 @@ def how_b_is_read(plan: Plan, task: Product, item: int) -> str:
         return f"{how} to scratch, {plan.copied} columns and {plan.chunk} terms at a time"
     if is_transposed_on_its_way(plan):
         way = "transposed in registers on its way"
-        if not has_two_tiles(item, task.I, min(task.K, plan.block), task.A, task.B):
+        if not has_two_tiles(task.I, min(task.K, plan.block), task.B):
             return way
         if not are_lanes_crowded(task.B):
             return f"{way}, two tiles in turns"
+        if sizes.CROWDED_BLOCKS == 1:
+            return f"{way}, one tile after another: lanes crowd the cache"
         order = "in turns" if sizes.BLOCKS_IN_TURNS else "abreast"
         return f"{way}, {sizes.ABREAST} of the sum's blocks {order}: lanes crowd the cache"
     if plan.chunk < sizes.BLOCK:
