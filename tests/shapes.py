@@ -93,7 +93,8 @@ def distant(dtype: type) -> list[tuple[int, int, int]]:
     """Return shapes of few rows, whose Y or dX transposes the weights in registers on their way."""
     item = np.dtype(dtype).itemsize
     lanes, line = sizes.DISTANT_VECTOR_BYTES // item, LINE_BYTES // item
-    columns, terms = around(lanes)[1:], (*around(line)[1:], line + line // 2 + 1)
+    columns = (*around(lanes)[1:], lanes // 2, lanes // 2 + 1)
+    terms = (*around(line)[1:], line + line // 2 + 1)
     found = [(s, line + 3, n) for s in range(1, sizes.DISTANT_ROWS + 2) for n in columns]
     found += [(s, m, lanes + 1) for s in range(1, sizes.DISTANT_ROWS + 2) for m in terms]
     found += [(s, sizes.BLOCK + line + 1, n) for s in (2, 3, 5, 8) for n in columns[1:]]

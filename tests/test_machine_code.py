@@ -40,7 +40,7 @@ def loops(code):
     return [loop for loop in code if loop.fma]
 
 
-WIDTHS = {sizes.VECTOR_BYTES, sizes.DISTANT_VECTOR_BYTES}
+WIDTHS = {sizes.VECTOR_BYTES, sizes.TRANSPOSED_VECTOR_BYTES}
 
 
 def test_every_loop_multiplies_and_adds_whole_vectors(loops):
@@ -83,8 +83,7 @@ def test_no_loop_multiplies_without_adding(code):
 
 def test_copying_moves_no_vector_to_or_from_the_stack(code):
     copying = [loop for loop in code if not loop.fma and not loop.calls]
-    widths = {max(loop.packed, default=0) for loop in copying}  # 0: a single column
-    assert widths >= {sizes.VECTOR_BYTES, sizes.TRANSPOSED_VECTOR_BYTES}
+    assert {max(loop.packed, default=0) for loop in copying} >= WIDTHS  # 0: a single column
     for loop in copying:
         assert not loop.spills, loop.lines
 

@@ -27,10 +27,13 @@ from fastlinear.kernels.rank_update import (
 )
 from fastlinear.kernels.shape import (
     LANE_GROUP,
+    fewest,
     in_steps,
     itemsize_of,
+    narrowed,
     row_shape,
     steps,
+    width,
     with_rows,
 )
 from fastlinear.kernels.tile import store
@@ -62,13 +65,13 @@ def up_to_four(shape, left, J, A, B, panel, P, C, O, step):
     """Compute the ``left`` rows there are."""
     rest = A, B, P, C, O, step
     if left == 1:
-        along(shape, J, distant_tile, rest)
+        row_of_tiles(shape, J, rest)
     elif left == 2:
-        along(with_rows(shape, 2), J, distant_tile, rest)
+        row_of_tiles(with_rows(shape, 2), J, rest)
     elif left == 3:
-        along(with_rows(shape, 3), J, distant_tile, rest)
+        row_of_tiles(with_rows(shape, 3), J, rest)
     else:
-        along(with_rows(shape, 4), J, distant_tile, rest)
+        row_of_tiles(with_rows(shape, 4), J, rest)
     return left
 
 
@@ -77,14 +80,30 @@ def up_to_eight(shape, left, J, A, B, panel, P, C, O, step):
     """Compute the ``left`` rows there are."""
     rest = A, B, P, C, O, step
     if left == 5:
-        along(with_rows(shape, 5), J, distant_tile, rest)
+        row_of_tiles(with_rows(shape, 5), J, rest)
     elif left == 6:
-        along(with_rows(shape, 6), J, distant_tile, rest)
+        row_of_tiles(with_rows(shape, 6), J, rest)
     elif left == 7:
-        along(with_rows(shape, 7), J, distant_tile, rest)
+        row_of_tiles(with_rows(shape, 7), J, rest)
     else:
-        along(with_rows(shape, 8), J, distant_tile, rest)
+        row_of_tiles(with_rows(shape, 8), J, rest)
     return left
+
+
+@compiled(internal=True, inline=True)
+def row_of_tiles(shape, J, rest):
+    """Go along the columns; the last ones take a vector half as long where that is enough."""
+    if DISTANT_VECTORS > 1:
+        along(shape, J, distant_tile, rest)
+        return
+    n = width(shape)
+    main, left = J - J % n, J % n
+    for j in range(0, main, n):
+        distant_tile(shape, n, j, rest)
+    if left * 2 > n:
+        distant_tile(narrowed(shape, True), left, main, rest)
+    elif left > 0:
+        distant_tile(fewest(shape), left, main, rest)
 
 
 @compiled(internal=True, inline=True)

@@ -32,7 +32,7 @@ from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import Matrix, itemsize, moved
 from fastlinear.kernels.plan import are_lanes_crowded
 from fastlinear.kernels.rank_update import blocks_update, unknown
-from fastlinear.kernels.shape import in_steps, narrowed, row_shape, width, with_rows
+from fastlinear.kernels.shape import fewest, in_steps, narrowed, row_shape, width, with_rows
 from fastlinear.kernels.tile import LINE_BYTES, add, load, row, stacked, store, zeros
 
 ABREAST, BLOCK, BLOCKS_IN_TURNS = sizes.ABREAST, sizes.BLOCK, sizes.BLOCKS_IN_TURNS
@@ -74,7 +74,7 @@ def single_row(one, J, K, A, B, C, O, end):
     pair = with_rows(turn_shape(one, TURN_VECTORS), 2)
     both = turn_shape(one, LAST_VECTORS)
     most, few = narrowed(both, False), narrowed(both, True)
-    least = narrowed(few, True)
+    least = fewest(few)
     n, item = 2 * width(pair), itemsize(one)
     main = J - J % n
     for j in range(0, main, n):
@@ -83,7 +83,7 @@ def single_row(one, J, K, A, B, C, O, end):
     left, Bj, offset = J - main, moved(B, 0, main), main * item
     if left > width(few):
         finished_sums(most, gain_of_block, item, left, K, BLOCK, A, Bj, offset, C, O, end)
-    elif LAST_VECTORS == 8 and left > width(least):
+    elif not BLOCKS_IN_TURNS and left > width(least):
         finished_sums(few, gain_of_block, item, left, K, BLOCK, A, Bj, offset, C, O, end)
     elif left > 0:
         terms = BLOCK if BLOCKS_IN_TURNS else ABREAST * BLOCK

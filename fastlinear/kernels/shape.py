@@ -152,6 +152,15 @@ def in_steps(typingctx, shape, nbytes):
     return Shape(taking)(shape, nbytes), empty
 
 
+@intrinsic
+def fewest(typingctx, shape):
+    """Return the masked shape for the fewest columns: of half a 64-byte vector, or of one."""
+    tile = shape.tile
+    lanes = min(tile.lanes, 32 // tile.itemsize)
+    few = Tile(tile.dtype, tile.rows, tile.vectors, lanes, tile.masked, tile.steps).narrowed(True)
+    return Shape(few)(shape), empty
+
+
 @intrinsic(prefer_literal=True)
 def widened(typingctx, shape, vectors):
     """Return the shape with ``vectors`` vectors, a constant, unless it is transposed."""
