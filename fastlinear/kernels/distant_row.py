@@ -50,11 +50,8 @@ def distant_row_product(one, block, P, end, fused):
 
 
 @compiled
-def has_two_tiles(I, K, B):
-    """Return whether K terms are those of one row, two tiles or blocks of which take turns.
-
-    Otherwise all rows are one tile, see `distant`.
-    """
+def is_single_row(I, K, B):
+    """Return whether K terms are those of one row that goes by itself; otherwise see `distant`."""
     alone = CROWDED_BLOCKS == 1 or not are_lanes_crowded(B)
     return K > BLOCK or (I == 1 and K >= TURN_TERMS and alone)
 

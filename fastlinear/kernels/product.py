@@ -29,7 +29,7 @@ from fastlinear.kernels.abreast import abreast_address
 from fastlinear.kernels.adjacent import adjacent_product
 from fastlinear.kernels.blocks import Block, End, finished_rows
 from fastlinear.kernels.distant import distant_address, distant_tall_address
-from fastlinear.kernels.distant_row import distant_row_address, has_two_tiles
+from fastlinear.kernels.distant_row import distant_row_address, is_single_row
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import Matrix, at, call, itemsize, moved, up_to
 from fastlinear.kernels.packing import (
@@ -135,7 +135,7 @@ def strips(one, task, plan, P, T, F):
 @compiled(internal=True)
 def transposed_product(one, block, P, end, fused):
     """Compute a block whose B is transposed in registers, for the few rows there are."""
-    if has_two_tiles(block.I, block.K, block.B):
+    if is_single_row(block.I, block.K, block.B):
         call(distant_row_address(one), (one, block, P, end, fused))
     elif block.I <= MIDDLE:
         call(distant_address(one), (one, block, P, end, fused))

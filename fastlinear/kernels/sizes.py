@@ -157,7 +157,7 @@ FAR_BYTES = 12 * 2**20
 
 ABREAST = 2
 """Blocks of the sum that go side by side, or in turns, where there is one row and lanes lie apart;
-the figures are in `distant`; and where there are few sums, see `abreast`."""
+the figures are in `distant_row`; and where there are few sums, see `abreast`."""
 
 ABREAST_HEIGHTS = (4, 2, 1)
 """Heights of a tile of such sums, one vector wide: with two blocks, 4 rows are the 8 chains that
@@ -238,7 +238,7 @@ ms, and takes 0.93; without fetching 1.05 times as long as one by one."""
 BLOCKS_IN_TURNS = REGISTERS == 16
 """Whether two blocks of a sum of one row against lanes that lie apart take turns, a cache line of
 terms each, because the vectors of two at once would be spilled: at (1, 4096, 4096) 5.1 ms on Zen 3,
-3.3 with one. What takes turns, and the figures, are in `distant`."""
+3.3 with one. What takes turns, and the figures, are in `distant_row`."""
 
 TURN_VECTORS = 2 if REGISTERS == 32 and DISTANT_VECTOR_BYTES < 64 else 1
 """Vectors of each of two tiles of such a row that take turns, where lanes do not crowd."""
@@ -307,19 +307,19 @@ long. At (16, 256, 256): 21 us; 26 when it was streamed. With twice that, and 2 
 PARTED_ROWS = 128 if VECTOR_BYTES == 64 else 0
 """Up to this many rows of A, a B whose lanes lie apart is transposed a panel and PARTED_BYTES at a
 time: those stay in the L1 cache, where the few tiles that take them would wait for more. On Emerald
-Rapids, dX of (4, 512, 512) took 97 us, and takes 62, of (8, 1024, 1024) 474 and 400, of (12, 512,
-512) 103 and 83; 32 to 128 rows take 0.87 to 1 of the time, 256 took 1 to 1.08. Not measured with
-32-byte vectors."""
+Rapids, dX of (12, 512, 512) took 103 us, and takes 83; 32 to 128 rows take 0.87 to 1 of the time,
+256 took 1 to 1.08. Not measured with 32-byte vectors."""
 
 PARTED_BYTES = 32 * 1024
 """Size of such a part. A narrower panel has more terms of it, since each part has its beginning and
-its end: with as many as the widest panel, Y of (8, 2630, 4) took 14.2 us, and takes 12.4. A whole
-strip that takes no more than half of it, 16 terms, is no part: by panels dX of (8, 2630, 4) in a
-layer's order took 9.3 us, and takes 6.4; with 32 terms (8, 30, 700) took 1.1 times as long."""
+its end: with as many as the widest panel, four columns and 2630 terms took 1.15 times as long. A
+whole strip that takes no more than half of it, 16 terms, is no part: four terms and 2630 columns
+took 1.45 times as long by panels; with 32 terms (8, 30, 700) took 1.1 times as long."""
 
 HALVED_ROWS = 24 if VECTOR_BYTES == 64 else 0
-"""Up to this many rows it is half of that: dX of (6, 512, 512) takes 0.75 of the time, and 0.82
-with all. More rows of a B from memory want its longer runs: dX of (64, 4096, 4096) took 1.16."""
+"""Up to this many rows it is half of that: dX of six rows took 0.75 of the time, and 0.82 with all,
+when so few went by scratch. More rows of a B from memory want its longer runs: dX of (64, 4096,
+4096) took 1.16."""
 
 IN_PLACE_TERMS = 2**60 if VECTOR_BYTES == 64 else 24 * 1024
 """Where rows of A times the terms of a block are more than this, even a resident B is copied: where

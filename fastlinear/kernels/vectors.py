@@ -168,11 +168,13 @@ def lane_addresses(
 ) -> list[Any]:
     """Return where each lane of a row begins; masked lanes repeat the last existing one.
 
-    LLVM sees no connection between every fourth one and the row: it would keep an address for each
-    lane, on the stack. From one in four, x86 reaches the others by multiples of the stride.
+    Of 64-byte vectors, LLVM sees no connection between every fourth one and the row: it would keep
+    an address for each lane, on the stack. From one in four, x86 reaches the others by multiples of
+    the stride. Those of shorter ones would be loaded so early that vectors are spilled.
     """
     integer = lane_stride.type
     last = builder.sub(left, integer(1))
+    apart = tile.lanes * tile.itemsize == 64
     addresses, start = [], address
     for lane in range(tile.vectors * tile.lanes):
         if is_masked(tile, lane // tile.lanes):
@@ -180,9 +182,10 @@ def lane_addresses(
             index = builder.select(beyond, last, integer(lane))
             addresses.append(builder.add(address, builder.mul(lane_stride, index)))
             continue
-        if lane % 4 == 0 and lane > 0:
+        if apart and lane % 4 == 0 and lane > 0:
             start = hidden(builder, builder.add(address, builder.mul(lane_stride, integer(lane))))
-        addresses.append(builder.add(start, builder.mul(lane_stride, integer(lane % 4))))
+        from_start = integer(lane % 4 if apart else lane)
+        addresses.append(builder.add(start, builder.mul(lane_stride, from_start)))
     return addresses
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from fastlinear.kernels import sizes
-from fastlinear.kernels.distant_row import has_two_tiles
+from fastlinear.kernels.distant_row import is_single_row
 from fastlinear.kernels.memory import Matrix
 from fastlinear.kernels.orientation import is_narrow, narrow_rows, part, turned
 from fastlinear.kernels.packing import PLAIN, Fused
@@ -128,7 +128,7 @@ def how_b_is_read(plan: Plan, task: Product, item: int) -> str:
         return f"{how} to scratch, {plan.copied} columns and {plan.chunk} terms at a time"
     if is_transposed_on_its_way(plan):
         way = "transposed in registers on its way"
-        if not has_two_tiles(task.I, min(task.K, plan.block), task.B):
+        if not is_single_row(task.I, min(task.K, plan.block), task.B):
             return way
         if not are_lanes_crowded(task.B):
             return f"{way}, two tiles in turns"
