@@ -163,9 +163,8 @@ def fewest(typingctx, shape):
 
 @intrinsic(prefer_literal=True)
 def widened(typingctx, shape, vectors):
-    """Return the shape with ``vectors`` vectors, a constant, unless it is transposed."""
-    wide = shape if shape.tile.transposed else Shape(shape.tile.widened(vectors.literal_value))
-    return wide(shape, vectors), empty
+    """Return the shape with ``vectors`` vectors, a constant."""
+    return Shape(shape.tile.widened(vectors.literal_value))(shape, vectors), empty
 
 
 @intrinsic(prefer_literal=True)
@@ -219,7 +218,7 @@ def width(typingctx, shape):
 
 def panels_of(tile: Tile) -> int:
     """Return how many panels of B a row spans; at least 1."""
-    return 1 if tile.transposed else max(1, tile.vectors // VECTORS)
+    return max(1, tile.vectors // VECTORS)
 
 
 def empty(context: Any, builder: Any, signature: Any, args: Any) -> Any:

@@ -229,11 +229,10 @@ FORMED_BYTES = 16 * 2**20
 read, so that scratch has a limit. Of a training step, once saves 10 % at (8, 64, 64), 18 at (1024,
 256, 1024), and with two threads half."""
 
-
 CROWDED_BLOCKS = 1 if DISTANT_VECTOR_BYTES == 64 else ABREAST
-"""How many of them do where lanes crowd the L1 cache: with 64-byte vectors those of one alone are
-16. On Emerald Rapids, with blocks abreast that fetched what comes next, (1, 2048, 2048) took 1.28
-ms, and takes 0.93; without fetching 1.05 times as long as one by one."""
+"""Blocks of the sum that go together where one row's lanes crowd the L1 cache: one with 64-byte
+vectors, whose lanes are 16. On Emerald Rapids, with two that fetched what comes next, (1, 2048,
+2048) took 1.28 ms, and takes 0.93; without fetching 1.05 times as long as one by one."""
 
 BLOCKS_IN_TURNS = REGISTERS == 16
 """Whether two blocks of a sum of one row against lanes that lie apart take turns, a cache line of
