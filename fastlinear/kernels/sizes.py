@@ -7,12 +7,18 @@ import platform
 from numba.core.registry import cpu_target
 
 
+CPU_NAME = cpu_target.target_context.codegen()._get_host_cpu_name()
+"""LLVM's name of the CPU that is compiled for."""
+
+CPU_FEATURES = cpu_target.target_context.codegen()._get_host_cpu_features().split(",")
+"""What it can do, in LLVM's words: "+avx2" and the like."""
+
+
 def _vector_registers() -> tuple[int, int]:
     """Return the bytes of one vector register and how many there are, for the CPU compiled for."""
-    features = cpu_target.target_context.codegen()._get_host_cpu_features().split(",")
-    if "+avx512f" in features:
+    if "+avx512f" in CPU_FEATURES:
         return 64, 32
-    if "+avx" in features:
+    if "+avx" in CPU_FEATURES:
         return 32, 16
     if platform.machine().lower() in ("arm64", "aarch64"):
         return 16, 32
@@ -20,13 +26,10 @@ def _vector_registers() -> tuple[int, int]:
 
 
 VECTOR_BYTES = _vector_registers()[0]
-"""Bytes of a vector register of the CPU that is compiled for."""
+"""Bytes of a vector register."""
 
 REGISTERS = _vector_registers()[1]
 """How many of them there are."""
-
-CPU_NAME = cpu_target.target_context.codegen()._get_host_cpu_name()
-"""LLVM's name of that CPU."""
 
 HALF_RATE = CPU_NAME == "znver4"
 """Whether 64-byte vectors are computed by halves: one fma in a cycle, not two."""
@@ -37,14 +40,15 @@ FMA_UNITS = 1 if HALF_RATE else 2
 
 def _l2_bytes() -> int:
     """Return the size of one core's L2 cache, as far as the CPU compiled for tells it."""
-    if CPU_NAME in ("sapphirerapids", "emeraldrapids", "graniterapids"):
+    if "+avx512fp16" in CPU_FEATURES:
         return 2**21
     return 2**20 if VECTOR_BYTES == 64 else 2**19
 
 
 L2_BYTES = _l2_bytes()
 """The L2 cache of one core: 2 MiB from Sapphire Rapids on, otherwise 1 MiB and more beside 64-byte
-vectors (Skylake-SP, Zen 4), 512 KiB on Zen 1 to 3. Some desktop cores have half of that."""
+vectors (Skylake-SP, Zen 4), 512 KiB on Zen 1 to 3. Some desktop cores have half of that. Told by
+what came with those cores, not by their name: a virtual machine may bear another one's."""
 
 BLOCK = 512
 """Terms in one block of every sum. Part of the numerical contract: the same for every dtype and
