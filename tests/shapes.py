@@ -117,9 +117,12 @@ def brought(dtype: type) -> list[tuple[int, int, int]]:
 
 
 def wide(dtype: type) -> list[tuple[int, int, int]]:
-    """Return shapes whose B is copied some strips at once, or streamed in several runs."""
+    """Return shapes whose B goes by long strips: some at once, streamed, or of few terms."""
     item = np.dtype(dtype).itemsize
+    long = sizes.LONG_STRIP_BYTES // item + 1
+    rows = sizes.L2_BYTES // (long * item) + 1  # of a result that L2 cannot hold
     found = [(20, 300, n) for n in around(sizes.COPIED_BYTES // item)]
+    found += [(rows, 3, long), (rows, long, 3), (3, long, rows), (40, long, rows)]
     return found + [(s, 280, sizes.STREAM_BYTES // s // item + 5) for s in (1, 6)]
 
 

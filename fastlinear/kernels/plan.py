@@ -10,7 +10,7 @@ from typing import NamedTuple
 from fastlinear.kernels import sizes
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import up_to
-from fastlinear.kernels.packing import FORM_A, FORM_B, are_rows_brought
+from fastlinear.kernels.packing import FORM_A, FORM_B, FORWARD, are_rows_brought
 from fastlinear.kernels.tile import LINE_BYTES
 
 ABREAST, ABREAST_ROWS = sizes.ABREAST, sizes.ABREAST_ROWS
@@ -18,8 +18,10 @@ ABREAST_BYTES, ABREAST_TERMS = sizes.ABREAST_BYTES, sizes.ABREAST_TERMS
 BLOCK, (TALL, _, LOW, _) = sizes.BLOCK, sizes.ROWS
 COPIED_BYTES, CROWDING_BYTES = sizes.COPIED_BYTES, sizes.CROWDING_BYTES
 FAR_BYTES, FAR_ROWS, FORMED_BLOCKS = sizes.FAR_BYTES, sizes.FAR_ROWS, sizes.FORMED_BLOCKS
+L2_BYTES = sizes.L2_BYTES
 IN_PLACE_TERMS, PANEL_BYTES = sizes.IN_PLACE_TERMS, sizes.VECTORS * sizes.VECTOR_BYTES
 LED_BYTES, LED_ROWS = sizes.LED_BYTES, sizes.LED_ROWS
+LONG_STRIP_BYTES = sizes.LONG_STRIP_BYTES
 HALVED_ROWS, PARTED_BYTES, PARTED_ROWS = sizes.HALVED_ROWS, sizes.PARTED_BYTES, sizes.PARTED_ROWS
 PASSED_BYTES, RESIDENT_BYTES = sizes.PASSED_BYTES, sizes.RESIDENT_BYTES
 ROWS_OF_A_BYTES = sizes.ROWS_OF_A_BYTES
@@ -95,9 +97,10 @@ def planned(item, I, J, K, A, B, formed):
     if in_registers and apart and I == 1 and K >= ABREAST_TERMS:
         # from end to end, as memory lies, unless A's row must be formed in scratch
         block = FORMED_BLOCKS * BLOCK if formed == FORM_A else K
-    span = STREAM_BYTES // I // STRIP_BYTES * STRIP_BYTES if streamed else STRIP_BYTES
-    if copies:
-        span = min(span, STRIP_AREA // max(1, min(K, BLOCK)) // PANEL_BYTES * PANEL_BYTES)
+    if streamed:
+        span = STREAM_BYTES // I // STRIP_BYTES * STRIP_BYTES
+    else:
+        span = strip_bytes(item, I, J, K, copies, formed)
     most = HALVED_ROWS if far else PARTED_ROWS
     parted = copies and not direct and most >= I and 2 * K * STRIP_BYTES > PARTED_BYTES
     if parted:
@@ -131,6 +134,15 @@ def are_sums_few(item, I, J, K, B):
     """
     few = J * item <= VECTOR_BYTES and I <= ABREAST_ROWS and I != TALL and K >= ABREAST * BLOCK
     return few and (I == 1 or (J > 1 and B.col == item))
+
+
+@compiled
+def strip_bytes(item, I, J, K, copies, formed):
+    """Return how wide a strip of B is, unless it is streamed or parted."""
+    area = STRIP_AREA // max(1, min(K, BLOCK)) // PANEL_BYTES * PANEL_BYTES
+    long = I * J * item > L2_BYTES and formed != FORWARD
+    longest = LONG_STRIP_BYTES if long else STRIP_BYTES
+    return min(longest, area if copies else max(area, STRIP_BYTES))
 
 
 @compiled

@@ -6,7 +6,6 @@ import platform
 
 from numba.core.registry import cpu_target
 
-
 CPU_NAME = cpu_target.target_context.codegen()._get_host_cpu_name()
 """LLVM's name of the CPU that is compiled for."""
 
@@ -115,6 +114,14 @@ tanh at (1000, 54, 24) 44, and takes 39. With a third more (4096, 256, 64) took 
 STRIP_BYTES = 1024
 """Width of the strip of B that is taken at a time (NC), or less where it is copied and a block of
 it would take more than STRIP_AREA."""
+
+LONG_STRIP_BYTES = 16 * 1024
+"""The same where the result is larger than the L2 cache and terms are so few that a block of it
+takes no more than STRIP_AREA: rows of the result are written in longer runs, which come in whole
+lines without being read first. On Granite Rapids, dW of (1, 4096, 4096) took 10.7 ms, and takes
+5.6, of (8, 1024, 1024) 346 us, and takes 248; with 4 KiB 1.05 to 1.2 times as long where lines are
+straddled, with 64 KiB no less. A smaller result wants B in the L1 cache: 1.08 times as long at
+(164, 17, 1063). So does h, which takes finished rows from scratch: up to 1.1 times."""
 
 STREAM_STEPS = 8
 """Rows of B that one pass over a strip takes when B is read where it stands: enough to make the
