@@ -15,6 +15,7 @@ from fastlinear.kernels.alignment import aligned_copy
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import address_of
 from fastlinear.kernels.sharing import cell
+from fastlinear.kernels.tile import LINE_BYTES
 
 TILED, LOOPS = formulation("tiled"), formulation("loops")
 ACTIVATIONS = {
@@ -233,6 +234,27 @@ def test_weights_beyond_a_cache(dtype, act, shape, threads):
     expected = step(LOOPS, X, W, b, dA, ACTIVATIONS[act])
     for weight in (W, np.asfortranarray(W)):
         assert_same_bits(step(TILED, X, weight, b, dA, ACTIVATIONS[act]), expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_results_beyond_a_cache(dtype, threads):
+    """They go to memory past the caches, the columns before a cache line by themselves."""
+    line, S = LINE_BYTES // np.dtype(dtype).itemsize, 50
+    for terms in (0, 3):
+        N = 2 * sizes.FAR_RESULT_BYTES // (S * LINE_BYTES) // 4 * 4 * line + 7 * line
+        X, W, b, _ = problem(S, terms, N, dtype)
+        expected = blank(S, N, dtype=dtype)
+        loops.linear_forward(X, W, b, expected)
+        for offset in (0, 1, 4):
+            memory = blank(S * N + 2 * line, dtype=dtype)
+            start = -memory.ctypes.data % LINE_BYTES // memory.itemsize + offset
+            Y = memory[start : start + S * N].reshape(S, N)
+            for weight in (W, np.asfortranarray(W)):
+                Y[...] = np.nan
+                tiled.linear_forward(X, weight, b, Y)
+                assert same(Y, expected)
+                assert np.isnan(memory[:start]).all()
+                assert np.isnan(memory[start + S * N :]).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -26,7 +26,7 @@ def adjacent_product(one, block, P, end, fused):
     for k in range(0, max(K, 1), terms):
         some = min(terms, K - k)
         begun, finish = end.begun or k > 0, end.finish and k + some >= K
-        so_far = End(begun, finish, end.accumulate, end.bias, end.h, end.far)
+        so_far = End(begun, finish, end.accumulate, end.bias, end.h, end.far, end.past)
         i = 0
         while i < I:
             if i < paired:

@@ -24,7 +24,7 @@ from fastlinear.kernels.rank_update import (
     unknown,
 )
 from fastlinear.kernels.shape import panel_width, row_shape, widened, with_rows
-from fastlinear.kernels.tile import add, fetch, load, store, zeros
+from fastlinear.kernels.tile import add, fetch, load, store, store_past_caches, zeros
 
 BLOCK, (TALL, MIDDLE, LOW, ONE) = sizes.BLOCK, sizes.ROWS
 PAIRED = sizes.PAIRED_ROWS
@@ -69,6 +69,8 @@ class End(NamedTuple):
     """Address of the activation's kernel to apply at last, or 0."""
     far: bool
     """Whether B comes from memory rather than a cache."""
+    past: bool
+    """Whether finished sums go to C past the caches; with whole vectors there, and no h."""
 
 
 def block_types(scalar: Any) -> tuple[Any, ...]:
@@ -77,7 +79,7 @@ def block_types(scalar: Any) -> tuple[Any, ...]:
     fields = (size, size, size, MATRIX, MATRIX, size, size, size, MATRIX, MATRIX)
     block = types.NamedTuple(fields, Block)
     flag = types.boolean
-    end = types.NamedTuple((flag, flag, flag, size, size, flag), End)
+    end = types.NamedTuple((flag, flag, flag, size, size, flag, flag), End)
     return scalar, block, MATRIX, end, fused_type(scalar)
 
 
@@ -92,7 +94,8 @@ def block_product(next_rows, shape, one, block, P, end, fused):
     for k in range(0, max(K, 1), chunk):
         Bk = moved(B, k, 0)
         finish, resume = end.finish and k + chunk >= K, end.begun or k > 0
-        step = Step(min(chunk, K - k), resume, finish, end.accumulate, end.bias, 0, panel_a)
+        some = min(chunk, K - k)
+        step = Step(some, resume, finish, end.accumulate, end.bias, 0, panel_a, end.past)
         i = first = 0
         while i < I:
             Ai = moved(Matrix(A.data + i // TALL * panel_a, A.row, A.col), i % TALL, k)
@@ -191,6 +194,8 @@ class Step(NamedTuple):
     """How many bytes ahead B is fetched to the L2 cache, or 0."""
     panel_a: int
     """Bytes from one panel of A, the rows of a tall tile, to the next one."""
+    past: bool
+    """Whether finished sums go to C past the caches."""
 
 
 @compiled(internal=True, inline=True)
@@ -222,7 +227,10 @@ def tile_product(shape, left, j, rest):
         a = unknown(a + A.col)
         b += B.row
     tile = ended_tile(shape, tile, left, offset, C, step)
-    store(tile, O.data + offset, O.row, left)
+    if step.past and step.finish:
+        store_past_caches(tile, O.data + offset, O.row, left)
+    else:
+        store(tile, O.data + offset, O.row, left)
 
 
 @compiled(internal=True, inline=True)

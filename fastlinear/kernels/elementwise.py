@@ -162,7 +162,7 @@ def past_caches(fill_several, one, operands, r, start, length, y, p, q):
             fetch_to_l1(shape, moved(operand, r, j).data + AHEAD_BYTES, 0)
         several = room(shape)
         fill_several(one, operands, r, j, unit, several, p, q)
-        store_past_caches(collect(shape, several), y + j * itemsize(one))
+        store_past_caches(collect(shape, several), y + j * itemsize(one), 0, 0)
     fence()
 
 

@@ -78,7 +78,7 @@ def run_product(one, task):
     if is_narrow(item, task):
         call(narrow_address(one), (one, task))
         return
-    lead = leading_columns(item, I, J, task.K, task.B, task.fused.formed)
+    lead = leading_columns(item, I, J, task.K, task.B, task.C, task.fused.formed)
     if lead > 0:
         call(product_address(one), (one, part(item, task, 0, 0, I, lead)))
         task = part(item, task, 0, lead, I, J - lead)

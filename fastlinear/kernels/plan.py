@@ -18,10 +18,10 @@ ABREAST_BYTES, ABREAST_TERMS = sizes.ABREAST_BYTES, sizes.ABREAST_TERMS
 BLOCK, (TALL, _, LOW, _) = sizes.BLOCK, sizes.ROWS
 COPIED_BYTES, CROWDING_BYTES = sizes.COPIED_BYTES, sizes.CROWDING_BYTES
 FAR_BYTES, FAR_ROWS, FORMED_BLOCKS = sizes.FAR_BYTES, sizes.FAR_ROWS, sizes.FORMED_BLOCKS
-L2_BYTES = sizes.L2_BYTES
 IN_PLACE_TERMS, PANEL_BYTES = sizes.IN_PLACE_TERMS, sizes.VECTORS * sizes.VECTOR_BYTES
 LED_BYTES, LED_ROWS = sizes.LED_BYTES, sizes.LED_ROWS
 LONG_STRIP_BYTES = sizes.LONG_STRIP_BYTES
+FAR_RESULT_BYTES, L2_BYTES = sizes.FAR_RESULT_BYTES, sizes.L2_BYTES
 HALVED_ROWS, PARTED_BYTES, PARTED_ROWS = sizes.HALVED_ROWS, sizes.PARTED_BYTES, sizes.PARTED_ROWS
 PASSED_BYTES, RESIDENT_BYTES = sizes.PASSED_BYTES, sizes.RESIDENT_BYTES
 ROWS_OF_A_BYTES = sizes.ROWS_OF_A_BYTES
@@ -57,10 +57,12 @@ class Plan(NamedTuple):
     """Whether B is larger than what caches keep of it, and so comes from memory."""
     abreast: bool
     """Whether a few sums take two blocks at once, see `abreast`."""
+    past: bool
+    """Whether the result goes to memory past the caches."""
 
 
 @compiled
-def planned(item, I, J, K, A, B, formed):
+def planned(item, I, J, K, A, B, C, formed):
     """Return the plan for C (I, J) = A B of K terms, ``item`` bytes an element.
 
     ``formed`` tells which operand is formed on its way, see `packing.Fused`.
@@ -81,6 +83,7 @@ def planned(item, I, J, K, A, B, formed):
             block=both,
             far=far,
             abreast=True,
+            past=False,
         )
     terms = min(K, BLOCK) if I > STREAM_ROWS else K
     resident = terms * J * item <= resident_bytes(I)
@@ -123,6 +126,7 @@ def planned(item, I, J, K, A, B, formed):
         block=block,
         far=far,
         abreast=False,
+        past=is_result_far(item, I, J, K, formed) and are_lines_whole(C),
     )
 
 
@@ -163,12 +167,15 @@ def resident_bytes(I):
 
 
 @compiled
-def leading_columns(item, I, J, K, B, formed):
+def leading_columns(item, I, J, K, B, C, formed):
     """Return how many columns are left to themselves, so that the others begin at a cache line.
 
     0 where no vector of B straddles two, where all do whatever the beginning, and where it costs
-    more than it saves.
+    more than it saves. Of a result that goes past the caches its own columns.
     """
+    if is_result_far(item, I, J, K, formed):
+        whole = C.row % LINE_BYTES == 0 and C.data % item == 0
+        return -C.data % LINE_BYTES // item if whole else 0
     lead = -B.data % LINE_BYTES // item
     whole = B.col == item and B.row % LINE_BYTES == 0 and B.data % item == 0
     few = I <= STREAM_ROWS
@@ -188,6 +195,12 @@ def is_read_in_place(item, I, J, terms, B):
     rows = STRADDLED_ROWS // 2 if spread else STRADDLED_ROWS
     straddling = rows <= I and terms * J * item > STRADDLED_BYTES
     return I * terms <= IN_PLACE_TERMS and not straddling
+
+
+@compiled
+def is_result_far(item, I, J, K, formed):
+    """Return whether the sums are more than caches keep, each of one block, and not h's to take."""
+    return I * J * item >= FAR_RESULT_BYTES and I > STREAM_ROWS and K <= BLOCK and formed != FORWARD
 
 
 @compiled

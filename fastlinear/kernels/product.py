@@ -31,7 +31,7 @@ from fastlinear.kernels.blocks import Block, End, finished_rows
 from fastlinear.kernels.distant import distant_address, distant_tall_address
 from fastlinear.kernels.distant_row import distant_row_address, is_single_row
 from fastlinear.kernels.jit import compiled
-from fastlinear.kernels.memory import Matrix, at, call, itemsize, moved, up_to
+from fastlinear.kernels.memory import Matrix, at, call, fence, itemsize, moved, up_to
 from fastlinear.kernels.packing import (
     Fused,
     bring_rows,
@@ -73,7 +73,7 @@ def product(one, task):
     if I == 0 or J == 0:
         return
     item = itemsize(one)
-    plan = planned(item, I, J, K, task.A, task.B, fused.formed)
+    plan = planned(item, I, J, K, task.A, task.B, task.C, fused.formed)
     span, resting = plan.span * item, plan.chunk < BLOCK
     panel = VECTORS * VECTOR_BYTES
     padded = up_to(min(span, J * item), panel)
@@ -86,6 +86,8 @@ def product(one, task):
     scratch = borrow_bytes(nbytes, STACK_BYTES)
     P = (scratch // VECTOR_BYTES + 1) * VECTOR_BYTES
     strips(one, task, plan, Matrix(P, pitch, item), P + partial, P + partial + strip)
+    if plan.past:
+        fence()
     return_bytes(scratch, nbytes, STACK_BYTES)
 
 
@@ -113,7 +115,7 @@ def strips(one, task, plan, P, T, F):
                 for j in range(first, beyond, plan.span):
                     columns, last = min(plan.span, beyond - j), k + plan.block >= K
                     row, h = (at(bias, j * item), fused.h) if last else (0, 0)
-                    end = End(False, True, k > 0, row, h, plan.far)
+                    end = End(False, True, k > 0, row, h, plan.far, plan.past)
                     Bkj, Cij, Vij = moved(B, k, j), moved(C, i, j), moved(fused.V, i, j)
                     block = Block(
                         height, columns, terms, Aik, Bkj, panel_a, n * B.col, plan.chunk, Cij, Vij
@@ -159,5 +161,5 @@ def copied_product(one, plan, block, n, before, wide, V, P, T, end, fused):
         A, B = moved(block.A, 0, t), Matrix(T + before * some * item, n * item, item)
         I, J, panel_a, panel_b = block.I, block.J, block.panel_a, some * n * item
         piece = Block(I, J, some, A, B, panel_a, panel_b, part, block.C, block.V)
-        so_far = End(t > 0, t + part >= terms, end.accumulate, end.bias, end.h, end.far)
+        so_far = End(t > 0, t + part >= terms, end.accumulate, end.bias, end.h, end.far, end.past)
         adjacent_product(one, piece, P, so_far, fused)

@@ -19,15 +19,14 @@ from numba.extending import intrinsic
 
 from fastlinear.kernels.shape import empty
 from fastlinear.kernels.vectors import (
-    I32,
     TO_L1,
     TO_L2,
     is_masked,
     load_vector,
-    pointer_to,
     prefetch,
     store_part,
     store_vector,
+    store_vector_past_caches,
     vectors_in_memory,
 )
 
@@ -56,45 +55,35 @@ def load(typingctx, shape, address, stride, left):
     return tile(shape, address, stride, left), codegen
 
 
-@intrinsic
-def store(typingctx, tile, address, stride, left):
-    """Write the tile to memory, its rows ``stride`` bytes apart."""
+def storer(store_whole: Any) -> Any:
+    """Make ``store(tile, address, stride, left)``, which writes a tile to memory."""
 
-    def codegen(context, builder, signature, args):
-        value, address, stride, left = args
-        parts: dict[int, Any] = {}
-        for i, target in vectors_in_memory(builder, tile, address, stride):
-            vector = builder.extract_value(value, i)
-            if is_masked(tile, i):
-                parts.setdefault(i % tile.vectors, []).append((target, vector))
-            else:
-                store_vector(builder, tile, target, vector)
-        for v, part in parts.items():
-            targets, vectors = zip(*part, strict=True)
-            store_part(builder, tile, v, targets, left, vectors)
-        return context.get_dummy_value()
+    @intrinsic
+    def store(typingctx, tile, address, stride, left):
+        def codegen(context, builder, signature, args):
+            value, address, stride, left = args
+            parts: dict[int, Any] = {}
+            for i, target in vectors_in_memory(builder, tile, address, stride):
+                vector = builder.extract_value(value, i)
+                if is_masked(tile, i):
+                    parts.setdefault(i % tile.vectors, []).append((target, vector))
+                else:
+                    store_whole(builder, tile, target, vector)
+            for v, part in parts.items():
+                targets, vectors = zip(*part, strict=True)
+                store_part(builder, tile, v, targets, left, vectors)
+            return context.get_dummy_value()
 
-    return types.none(tile, address, stride, left), codegen
+        return types.none(tile, address, stride, left), codegen
+
+    return store
 
 
-@intrinsic
-def store_past_caches(typingctx, tile, address):
-    """Write a tile of one row to memory, past the caches; the address is that of a whole vector.
+store = storer(store_vector)
 
-    Caches would read what is about to be overwritten. Other threads see it after a `fence`.
-    """
-
-    def codegen(context, builder, signature, args):
-        value, address = args
-        hint = builder.module.add_metadata([I32(1)])
-        for i, target in vectors_in_memory(builder, tile, address, address.type(0)):
-            vector = builder.extract_value(value, i)
-            written = builder.store(vector, pointer_to(builder, vector.type, target))
-            written.align = tile.lanes * tile.itemsize
-            written.set_metadata("nontemporal", hint)
-        return context.get_dummy_value()
-
-    return types.none(tile, address), codegen
+store_past_caches = storer(store_vector_past_caches)
+"""``store`` where every whole vector of the tile is one in memory, too. Caches would read what is
+about to be overwritten. Other threads see it after a `fence`."""
 
 
 def fetcher(cache: int) -> Any:

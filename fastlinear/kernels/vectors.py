@@ -101,6 +101,13 @@ def store_vector(builder: Any, tile: Tile, address: Any, value: Any) -> None:
     builder.store(value, pointer_to(builder, value.type, address)).align = tile.itemsize
 
 
+def store_vector_past_caches(builder: Any, tile: Tile, address: Any, value: Any) -> None:
+    """Write a whole vector to an address that is a multiple of its size, past the caches."""
+    written = builder.store(value, pointer_to(builder, value.type, address))
+    written.align = tile.lanes * tile.itemsize
+    written.set_metadata("nontemporal", builder.module.add_metadata([I32(1)]))
+
+
 def store_part(
     builder: Any, tile: Tile, i: int, addresses: Sequence[Any], left: Any, values: Sequence[Any]
 ) -> None:

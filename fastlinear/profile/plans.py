@@ -40,7 +40,7 @@ def chosen(case: Case) -> tuple[Product, Plan]:
     else:
         lead = led(case)
         task = part(item, task, 0, lead, task.I, task.J - lead)
-    return task, planned(item, task.I, task.J, task.K, task.A, task.B, PLAIN)
+    return task, planned(item, task.I, task.J, task.K, task.A, task.B, task.C, PLAIN)
 
 
 def led(case: Case) -> int:
@@ -48,7 +48,7 @@ def led(case: Case) -> int:
     item, task = np.dtype(case.dtype).itemsize, oriented(case)
     if is_narrow(item, task):
         return 0
-    return int(leading_columns(item, task.I, task.J, task.K, task.B, PLAIN))
+    return int(leading_columns(item, task.I, task.J, task.K, task.B, task.C, PLAIN))
 
 
 def kernel_of(case: Case) -> str:
@@ -84,6 +84,8 @@ def choices(case: Case) -> Iterator[str]:
     early = sizes.FETCHED_TILES if is_transposed_on_its_way(plan) else sizes.FETCHED
     if early and task.I == 1 and plan.far and not plan.copied:
         yield "B is larger than caches keep: its next rows are asked for early."
+    if plan.past:
+        yield "The result is larger than caches keep: it goes to memory past them."
 
 
 def tiles(plan: Plan, task: Product, item: int) -> str:
