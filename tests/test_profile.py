@@ -93,8 +93,8 @@ def test_a_turn_lasts_as_long_as_asked(clock):
     took = 2.0**-10
     (timed,) = interleaved({"a": lambda: clock.passes(took)}, 3, seconds=10 * took).values()
     assert timed.samples == (took,) * 3
-    # One that may compile, 1 + 4 to find out how many fill a turn; then a tenth unseen, and 10.
-    assert clock.now == (1 + 5 + 3 * (1 + 10)) * took
+    # One that may compile, 1 + 4 to find out how many fill a turn; then some unseen, and 10.
+    assert clock.now == (1 + 5 + 3 * (timing.SETTLING + 10)) * took
 
 
 # ---- contestants ---------------------------------------------------------------------------------

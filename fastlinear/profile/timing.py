@@ -14,6 +14,12 @@ WARM_UP = {1: 0.1, 2: 8.0}
 threads of whoever came before may keep spinning for a while, and where a machine packs threads that
 were asleep onto few cores, they are spread again within some 15 ms."""
 
+SETTLING = 4
+"""Calls, if they take no longer than as many turns, after which caches hold what they are going to.
+An L3 cache may keep only what was read more than once: on Granite Rapids, reading 64 MiB took 4.4
+ms twice, and 2.5 from the fourth time on, where an operand of one contestant alone was always the
+first."""
+
 
 def warm_up(threads: int) -> float:
     """Return how long a contestant with so many threads runs before it is timed, in turns."""
@@ -60,18 +66,23 @@ def rounds(
 ) -> Iterator[dict[str, float]]:
     """Yield, round after round without end, the seconds of one call of each contestant.
 
-    Each is called often enough to fill ``seconds``, after ``warm`` times as many calls that are not
-    counted; whoever goes first in one round goes last in the next. ``between`` is called before
-    each turn.
+    Each is called often enough to fill ``seconds``, after ``warm`` times as many calls, or
+    SETTLING, that are not counted; whoever goes first in one round goes last in the next.
+    ``between`` is called before each turn.
     """
     timers = {name: Timer(call) for name, call in calls.items()}
-    counts = {name: _count(timer, seconds) for name, timer in timers.items()}
+    fitting = {name: seconds / _time(timer, seconds / 4) for name, timer in timers.items()}
+    counts = {name: max(1, round(fit)) for name, fit in fitting.items()}
+    before = {
+        name: max(1, round(fit * warm), min(SETTLING, round(SETTLING * fit)))
+        for name, fit in fitting.items()
+    }
     names = list(timers)
     while True:
         taken = {}
         for name in names:
             between()
-            timers[name].timeit(max(1, round(counts[name] * warm)))
+            timers[name].timeit(before[name])
             taken[name] = timers[name].timeit(counts[name]) / counts[name]
         yield taken
         names = names[1:] + names[:1]
@@ -90,12 +101,12 @@ def interleaved(
     return {name: Timing(tuple(t[name] for t in taken)) for name in calls}
 
 
-def _count(timer: Timer, seconds: float) -> int:
-    """Return how many calls fill ``seconds``; the first call, which may compile, is not counted."""
+def _time(timer: Timer, least: float) -> float:
+    """Return the seconds of a call, from ``least`` in all; the first, which may compile, aside."""
     timer.timeit(1)
     number = 1
     while True:
         taken = timer.timeit(number)
-        if taken >= seconds / 4:
-            return max(1, round(seconds / taken * number))
+        if taken >= least:
+            return taken / number
         number *= 4
