@@ -122,6 +122,8 @@ def wide(dtype: type) -> list[tuple[int, int, int]]:
     long = sizes.LONG_STRIP_BYTES // item + 1
     rows = sizes.L2_BYTES // (long * item) + 1  # of a result that L2 cannot hold
     found = [(20, 300, n) for n in around(sizes.COPIED_BYTES // item)]
+    page = sizes.PAGED_BYTES // item
+    found += [(17, page, 600), (37, page + page // 2, 520)]
     found += [(rows, 3, long), (rows, long, 3), (3, long, rows), (40, long, rows)]
     return found + [(s, 280, sizes.STREAM_BYTES // s // item + 5) for s in (1, 6)]
 

@@ -23,6 +23,7 @@ LED_BYTES, LED_ROWS = sizes.LED_BYTES, sizes.LED_ROWS
 LONG_STRIP_BYTES = sizes.LONG_STRIP_BYTES
 FAR_RESULT_BYTES, L2_BYTES = sizes.FAR_RESULT_BYTES, sizes.L2_BYTES
 HALVED_ROWS, PARTED_BYTES, PARTED_ROWS = sizes.HALVED_ROWS, sizes.PARTED_BYTES, sizes.PARTED_ROWS
+PAGED_BYTES, PAGED_ROWS = sizes.PAGED_BYTES, sizes.PAGED_ROWS
 PASSED_BYTES, RESIDENT_BYTES = sizes.PASSED_BYTES, sizes.RESIDENT_BYTES
 ROWS_OF_A_BYTES = sizes.ROWS_OF_A_BYTES
 SETTLED_BYTES, SETTLED_ROWS = sizes.SETTLED_BYTES, sizes.SETTLED_ROWS
@@ -93,28 +94,19 @@ def planned(item, I, J, K, A, B, C, formed):
         copies = formed == FORM_B or (few < I and not in_place)
     else:
         copies = I > DISTANT_ROWS or B.row != item or A.col != item
-    streamed = direct and not copies and not resident
     in_registers = not direct and not copies
     apart = K * J * item > ABREAST_BYTES or are_lanes_crowded(B)
     block = BLOCK
     if in_registers and apart and I == 1 and K >= ABREAST_TERMS:
         # from end to end, as memory lies, unless A's row must be formed in scratch
         block = FORMED_BLOCKS * BLOCK if formed == FORM_A else K
-    if streamed:
-        span = STREAM_BYTES // I // STRIP_BYTES * STRIP_BYTES
-    else:
-        span = strip_bytes(item, I, J, K, copies, formed)
-    most = HALVED_ROWS if far else PARTED_ROWS
-    parted = copies and not direct and most >= I and 2 * K * STRIP_BYTES > PARTED_BYTES
-    if parted:
-        span = PANEL_BYTES
+    span, chunk = strip(item, I, J, K, B, formed, copies, resident)
     together = max(1, COPIED_BYTES // span) if direct and formed != FORM_B else 1
     copied = together * span // item if copies else 0
     rows, columns = I, max(span // item, copied)
     if bring_a:
         rows = min(I, ROWS_OF_A_BYTES // item // TALL * TALL)
         columns = STRIPS_OF_ROWS * span // item
-    chunk = STREAM_STEPS if streamed else parted_terms(item, I, J) if parted else BLOCK
     return Plan(
         rows=rows,
         columns=columns,
@@ -141,12 +133,27 @@ def are_sums_few(item, I, J, K, B):
 
 
 @compiled
-def strip_bytes(item, I, J, K, copies, formed):
-    """Return how wide a strip of B is, unless it is streamed or parted."""
+def strip(item, I, J, K, B, formed, copies, resident):
+    """Return how many bytes wide a strip of B is, and how many terms one pass over it takes."""
+    direct, far = B.col == item or J == 1, K * J * item > FAR_BYTES
+    if direct and not copies and not resident:
+        return STREAM_BYTES // I // STRIP_BYTES * STRIP_BYTES, STREAM_STEPS
+    most = HALVED_ROWS if far else PARTED_ROWS
+    if copies and not direct and most >= I and 2 * K * STRIP_BYTES > PARTED_BYTES:
+        return PANEL_BYTES, parted_terms(item, I, J)
+    if copies and not resident and are_rows_paged(item, I, J, B) and formed != FORM_B:
+        return PAGED_BYTES, STRIP_AREA // PAGED_BYTES
     area = STRIP_AREA // max(1, min(K, BLOCK)) // PANEL_BYTES * PANEL_BYTES
     long = I * J * item > L2_BYTES and formed != FORWARD
     longest = LONG_STRIP_BYTES if long else STRIP_BYTES
-    return min(longest, area if copies else max(area, STRIP_BYTES))
+    return min(longest, area if copies else max(area, STRIP_BYTES)), BLOCK
+
+
+@compiled
+def are_rows_paged(item, I, J, B):
+    """Return whether a copy of B reads a page of each row, since its rows crowd sets of a cache."""
+    wide = B.col == item and J * item >= PAGED_BYTES
+    return wide and B.row % (PAGED_BYTES // 2) == 0 and I <= PAGED_ROWS
 
 
 @compiled
