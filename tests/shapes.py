@@ -124,6 +124,8 @@ def wide(dtype: type) -> list[tuple[int, int, int]]:
     found = [(20, 300, n) for n in around(sizes.COPIED_BYTES // item)]
     page = sizes.PAGED_BYTES // item
     found += [(17, page, 600), (37, page + page // 2, 520)]
+    finished = sizes.LONG_FINISHED_BYTES // item
+    found += [(sizes.L2_BYTES // (n * item) + 1, 3, n) for n in (finished - 1, finished + 1)]
     found += [(rows, 3, long), (rows, long, 3), (3, long, rows), (40, long, rows)]
     return found + [(s, 280, sizes.STREAM_BYTES // s // item + 5) for s in (1, 6)]
 

@@ -20,7 +20,7 @@ COPIED_BYTES, CROWDING_BYTES = sizes.COPIED_BYTES, sizes.CROWDING_BYTES
 FAR_BYTES, FAR_ROWS, FORMED_BLOCKS = sizes.FAR_BYTES, sizes.FAR_ROWS, sizes.FORMED_BLOCKS
 IN_PLACE_TERMS, PANEL_BYTES = sizes.IN_PLACE_TERMS, sizes.VECTORS * sizes.VECTOR_BYTES
 LED_BYTES, LED_ROWS = sizes.LED_BYTES, sizes.LED_ROWS
-LONG_STRIP_BYTES = sizes.LONG_STRIP_BYTES
+LONG_FINISHED_BYTES, LONG_STRIP_BYTES = sizes.LONG_FINISHED_BYTES, sizes.LONG_STRIP_BYTES
 FAR_RESULT_BYTES, L2_BYTES = sizes.FAR_RESULT_BYTES, sizes.L2_BYTES
 HALVED_ROWS, PARTED_BYTES, PARTED_ROWS = sizes.HALVED_ROWS, sizes.PARTED_BYTES, sizes.PARTED_ROWS
 PAGED_BYTES, PAGED_ROWS = sizes.PAGED_BYTES, sizes.PAGED_ROWS
@@ -144,8 +144,8 @@ def strip(item, I, J, K, B, formed, copies, resident):
     if copies and not resident and are_rows_paged(item, I, J, B) and formed != FORM_B:
         return PAGED_BYTES, STRIP_AREA // PAGED_BYTES
     area = STRIP_AREA // max(1, min(K, BLOCK)) // PANEL_BYTES * PANEL_BYTES
-    long = I * J * item > L2_BYTES and formed != FORWARD
-    longest = LONG_STRIP_BYTES if long else STRIP_BYTES
+    whole = formed != FORWARD or J * item <= min(area, LONG_FINISHED_BYTES)
+    longest = LONG_STRIP_BYTES if whole and I * J * item > L2_BYTES else STRIP_BYTES
     return min(longest, area if copies else max(area, STRIP_BYTES)), BLOCK
 
 
