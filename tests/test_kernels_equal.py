@@ -258,19 +258,20 @@ def test_results_beyond_a_cache(dtype, threads):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_one_row_against_lanes_a_page_apart(dtype):
-    """Blocks of such lanes take turns; in backward of relu, whose row is formed, some at once."""
+@pytest.mark.parametrize("rows", [1, sizes.DISTANT_ROWS + 1])
+def test_lanes_a_page_apart(dtype, rows):
+    """One row takes blocks of them in turns, or some at once where it is formed; more by lines."""
     pitch = sizes.CROWDING_BYTES // np.dtype(dtype).itemsize
     lanes = sizes.VECTOR_BYTES // np.dtype(dtype).itemsize
     part = sizes.FORMED_BLOCKS * sizes.BLOCK
     for terms in (*around(sizes.BLOCK)[2:], *around(2 * sizes.BLOCK)[2:5], part, part + 7):
         for columns in around(lanes)[1:]:
             lines = blank(columns, -(-terms // pitch) * pitch, dtype=dtype)[:, :terms]
-            X, W, b, dA = problem(1, terms, columns, dtype)
+            X, W, b, dA = problem(rows, terms, columns, dtype)
             lines[:] = W
             expected = step(LOOPS, X, W, b, dA, None)
             assert_same_bits(step(TILED, X, lines, b, dA, None), expected)
-            X, W, b, dA = problem(1, columns, terms, dtype)
+            X, W, b, dA = problem(rows, columns, terms, dtype)
             lines[:] = W.T
             expected = step(LOOPS, X, W, b, dA, ACTIVATIONS["relu"])
             assert_same_bits(step(TILED, X, lines.T, b, dA, ACTIVATIONS["relu"]), expected)

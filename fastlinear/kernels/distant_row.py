@@ -30,7 +30,7 @@ from fastlinear.kernels.by_address import by_address
 from fastlinear.kernels.distant import add_terms, whole_steps
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import Matrix, itemsize, moved
-from fastlinear.kernels.plan import are_lanes_crowded
+from fastlinear.kernels.packing import are_lanes_crowded
 from fastlinear.kernels.rank_update import blocks_update, unknown
 from fastlinear.kernels.shape import fewest, in_steps, narrowed, row_shape, width, with_rows
 from fastlinear.kernels.tile import LINE_BYTES, add, load, row, stacked, store, zeros

@@ -14,10 +14,12 @@ from fastlinear.kernels.along import along
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import MATRIX, Matrix, call, itemsize, moved, transposed
 from fastlinear.kernels.rank_update import FIRST, gather_operand, load_operand
-from fastlinear.kernels.shape import row_shape, run_shape, steps
-from fastlinear.kernels.tile import load, store
+from fastlinear.kernels.shape import in_steps, row_shape, run_shape, steps
+from fastlinear.kernels.tile import LINE_BYTES, load, store
 
 APART_BYTES, COPIED_TERMS = sizes.APART_BYTES, sizes.COPIED_TERMS
+CROWDING_BYTES, DISTANT_BYTES = sizes.CROWDING_BYTES, sizes.DISTANT_BYTES
+DISTANT_VECTORS, DISTANT_VECTOR_BYTES = sizes.DISTANT_VECTORS, sizes.DISTANT_VECTOR_BYTES
 GATHERED_BYTES, GATHERED_TERMS = sizes.GATHERED_BYTES, sizes.GATHERED_TERMS
 GROUP_BYTES, NEAR_BYTES = sizes.GROUP_BYTES, sizes.NEAR_BYTES
 REPAID_BYTES, REPAID_ROWS = sizes.REPAID_BYTES, sizes.REPAID_ROWS
@@ -60,6 +62,11 @@ def copy_strips(one, direct, n, K, J, B, V, T, fused):
         form_strip(one, n, K, J, B, V, T, fused)
     elif direct:
         copy_strip(row_shape(one, VECTORS, VECTOR_BYTES, False), item, K, J, B, T, n)
+    elif are_lanes_crowded(B) and J * item >= LINE_BYTES:
+        # 16 bytes at a time, each line would come to the L1 cache four times: dX of (16, 4096,
+        # 4096) took 13.6 ms so, and 9.2 by lines. Where no lanes crowd it: 0.97 to 1.04.
+        lines = in_steps(row_shape(one, DISTANT_VECTORS, DISTANT_VECTOR_BYTES, True), DISTANT_BYTES)
+        copy_strip(lines, item, K, J, B, T, n)
     else:
         copy_strip(row_shape(one, 2, TRANSPOSED_VECTOR_BYTES, True), item, K, J, B, T, n)
 
@@ -108,6 +115,12 @@ def form_strip(one, n, K, J, dA, V, T, fused):
         panel = Matrix(T + j * K * item, n * item, item)
         piece = moved(dA, 0, j), moved(V, 0, j), panel
         call(fused.hadamard, (one, K, min(n, J - j), *piece, fused.p, fused.q, False))
+
+
+@compiled
+def are_lanes_crowded(B):
+    """Return whether lanes lie so far apart that those of two tiles crowd a set of the L1 cache."""
+    return B.col % CROWDING_BYTES == 0
 
 
 @compiled

@@ -10,13 +10,13 @@ from typing import NamedTuple
 from fastlinear.kernels import sizes
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import up_to
-from fastlinear.kernels.packing import FORM_A, FORM_B, FORWARD, are_rows_brought
+from fastlinear.kernels.packing import FORM_A, FORM_B, FORWARD, are_lanes_crowded, are_rows_brought
 from fastlinear.kernels.tile import LINE_BYTES
 
 ABREAST, ABREAST_ROWS = sizes.ABREAST, sizes.ABREAST_ROWS
 ABREAST_BYTES, ABREAST_TERMS = sizes.ABREAST_BYTES, sizes.ABREAST_TERMS
 BLOCK, (TALL, _, LOW, _) = sizes.BLOCK, sizes.ROWS
-COPIED_BYTES, CROWDING_BYTES = sizes.COPIED_BYTES, sizes.CROWDING_BYTES
+COPIED_BYTES = sizes.COPIED_BYTES
 FAR_BYTES, FAR_ROWS, FORMED_BLOCKS = sizes.FAR_BYTES, sizes.FAR_ROWS, sizes.FORMED_BLOCKS
 IN_PLACE_TERMS, PANEL_BYTES = sizes.IN_PLACE_TERMS, sizes.VECTORS * sizes.VECTOR_BYTES
 LED_BYTES, LED_ROWS = sizes.LED_BYTES, sizes.LED_ROWS
@@ -138,7 +138,7 @@ def strip(item, I, J, K, B, formed, copies, resident):
     direct, far = B.col == item or J == 1, K * J * item > FAR_BYTES
     if direct and not copies and not resident:
         return STREAM_BYTES // I // STRIP_BYTES * STRIP_BYTES, STREAM_STEPS
-    most = HALVED_ROWS if far else PARTED_ROWS
+    most = PARTED_ROWS if not far else 0 if are_lanes_crowded(B) else HALVED_ROWS
     if copies and not direct and most >= I and 2 * K * STRIP_BYTES > PARTED_BYTES:
         return PANEL_BYTES, parted_terms(item, I, J)
     if copies and not resident and are_rows_paged(item, I, J, B) and formed != FORM_B:
@@ -214,9 +214,3 @@ def is_result_far(item, I, J, K, formed):
 def are_lines_whole(B):
     """Return whether each row of B, and so each of its panels, begins at a cache line."""
     return B.data % LINE_BYTES == 0 and B.row % LINE_BYTES == 0
-
-
-@compiled
-def are_lanes_crowded(B):
-    """Return whether lanes lie so far apart that those of two tiles crowd a set of the L1 cache."""
-    return B.col % CROWDING_BYTES == 0

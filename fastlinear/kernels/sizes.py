@@ -344,7 +344,8 @@ took 1.45 times as long by panels; with 32 terms (8, 30, 700) took 1.1 times as 
 HALVED_ROWS = 24 if VECTOR_BYTES == 64 else 0
 """Up to this many rows it is half of that: dX of six rows took 0.75 of the time, and 0.82 with all,
 when so few went by scratch. More rows of a B from memory want its longer runs: dX of (64, 4096,
-4096) took 1.16."""
+4096) took 1.16. So do fewer where lanes crowd the L1 cache: on Granite Rapids, dX of (16, 4096,
+4096) took 9.2 ms by parts, and takes 8.2."""
 
 IN_PLACE_TERMS = 2**60 if VECTOR_BYTES == 64 else 24 * 1024
 """Where rows of A times the terms of a block are more than this, even a resident B is copied: where
@@ -387,10 +388,12 @@ FAR_ROWS = STREAM_ROWS if VECTOR_BYTES == 64 else 8
 """The same where B comes from memory, which copying reads in longer runs: 12 rows against 2048 x
 2048 took 2.1 ms on Zen 3, and take 1.7. Not measured with 64-byte vectors."""
 
-STREAM_BYTES = (16 if VECTOR_BYTES == 64 else 64) * 1024
+STREAM_BYTES = (16 if HALF_RATE else 64) * 1024
 """Partial sums of such a product that are under way together: the longer the runs of B, the better
 memory and its prefetchers keep up. On Zen 3, half of L1 took 18.9 ms at (1, 10000, 10000) and 6.4
-at (6, 4096, 4096), where all of it, and some of L2, takes 15.0 and 5.0."""
+at (6, 4096, 4096), where all of it, and some of L2, takes 15.0 and 5.0; on Granite Rapids, a third
+of it 3.7 ms there, where this takes 3.1, and (4, 3000, 3000) 0.88 of the time. Zen 4 has less L1,
+and keeps what was measured."""
 
 COPIED_BYTES = STRIP_BYTES if VECTOR_BYTES == 64 else 4096
 """Width of the strips of B that are copied at once: in runs of a page, at whose end prefetchers

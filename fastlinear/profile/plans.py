@@ -10,8 +10,8 @@ from fastlinear.kernels import sizes
 from fastlinear.kernels.distant_row import is_single_row
 from fastlinear.kernels.memory import Matrix
 from fastlinear.kernels.orientation import is_narrow, narrow_rows, part, turned
-from fastlinear.kernels.packing import PLAIN, Fused
-from fastlinear.kernels.plan import Plan, are_lanes_crowded, leading_columns, planned
+from fastlinear.kernels.packing import PLAIN, Fused, are_lanes_crowded
+from fastlinear.kernels.plan import Plan, leading_columns, planned
 from fastlinear.kernels.product import Product
 from fastlinear.kernels.slender import rows_in_pairs
 from fastlinear.profile.cases import Case
