@@ -28,6 +28,7 @@ PASSED_BYTES, RESIDENT_BYTES = sizes.PASSED_BYTES, sizes.RESIDENT_BYTES
 ROWS_OF_A_BYTES = sizes.ROWS_OF_A_BYTES
 SETTLED_BYTES, SETTLED_ROWS = sizes.SETTLED_BYTES, sizes.SETTLED_ROWS
 STRADDLED_BYTES, STRADDLED_ROWS = sizes.STRADDLED_BYTES, sizes.STRADDLED_ROWS
+MORE_STREAM_STEPS, PAIRED_ROWS = sizes.MORE_STREAM_STEPS, sizes.PAIRED_ROWS
 STREAM_BYTES, STREAM_ROWS, STREAM_STEPS = sizes.STREAM_BYTES, sizes.STREAM_ROWS, sizes.STREAM_STEPS
 STRIP_AREA, STRIP_BYTES = sizes.STRIP_AREA, sizes.STRIP_BYTES
 DISTANT_ROWS, STRIPS_OF_ROWS = sizes.DISTANT_ROWS, sizes.STRIPS_OF_ROWS
@@ -137,7 +138,8 @@ def strip(item, I, J, K, B, formed, copies, resident):
     """Return how many bytes wide a strip of B is, and how many terms one pass over it takes."""
     direct, far = B.col == item or J == 1, K * J * item > FAR_BYTES
     if direct and not copies and not resident:
-        return STREAM_BYTES // I // STRIP_BYTES * STRIP_BYTES, STREAM_STEPS
+        steps = STREAM_STEPS if I < PAIRED_ROWS else MORE_STREAM_STEPS
+        return STREAM_BYTES // I // STRIP_BYTES * STRIP_BYTES, steps
     most = PARTED_ROWS if not far else 0 if are_lanes_crowded(B) else HALVED_ROWS
     if copies and not direct and most >= I and 2 * K * STRIP_BYTES > PARTED_BYTES:
         return PANEL_BYTES, parted_terms(item, I, J)
