@@ -97,7 +97,7 @@ def distant(dtype: type) -> list[tuple[int, int, int]]:
     terms = (*around(line)[1:], line + line // 2 + 1)
     found = [(s, line + 3, n) for s in range(1, sizes.DISTANT_ROWS + 2) for n in columns]
     found += [(s, m, lanes + 1) for s in range(1, sizes.DISTANT_ROWS + 2) for m in terms]
-    found += [(s, sizes.BLOCK + line + 1, n) for s in (2, 3, 5, 8) for n in columns[1:]]
+    found += [(s, sizes.BLOCK + line + 1, n) for s in (2, 3, 5, 8, 12, 16) for n in columns[1:]]
     # Lanes a power of two apart crowd the L1 cache, and go otherwise.
     far = sizes.CROWDING_BYTES // item
     return found + [(1, k, n) for k in (far, 2 * far) for n in (lanes - 1, 2 * lanes + 3)]

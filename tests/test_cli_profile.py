@@ -267,6 +267,7 @@ TILES = "two tiles in turns" if sizes.REGISTERS == 32 else "transposed in regist
 # NumPy's dY begins 16 bytes into a cache line.
 STRADDLING = "B is copied" if sizes.STRADDLED_ROWS <= 300 else "B is read where it stands: it fits"
 LED = "The first 12 columns go first" if sizes.LED_ROWS > 8 else "8 x 1024 sums"
+MORE_ROWS = max(sizes.PAIRED_ROWS, sizes.DISTANT_ROWS + 1)
 EARLY = "asked for early" if sizes.FETCHED else "B is"
 
 
@@ -289,7 +290,7 @@ EARLY = "asked for early" if sizes.FETCHED else "B is"
         ("dX", (1, 2048, 2048), f"{CROWDED}|{EARLY}"),
         ("Y", (1, 2048, 2048), f"{sizes.STREAM_STEPS} terms of|{EARLY}"),
         ("Y", (2, 2048, 2048), f"{sizes.STREAM_STEPS} terms of"),
-        ("dX", (sizes.PAIRED_ROWS, sizes.VECTOR_BYTES // 4, 8), "Two tiles go together"),
+        ("dX", (MORE_ROWS, sizes.VECTOR_BYTES // 4, 8), "Two tiles go together"),
         ("Y", (sizes.ROWS[1] + 1, 8, sizes.VECTOR_BYTES // 4), "Two tiles go together"),
     ],
 )

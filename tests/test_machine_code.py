@@ -10,6 +10,7 @@ from shapes import DTYPES
 
 from fastlinear.kernels import elementwise, sizes
 from fastlinear.kernels.activations import PAIRS
+from fastlinear.kernels.distant import DISTANT_KERNELS
 from fastlinear.kernels.tile import LINE_BYTES
 from fastlinear.profile import assembly, peak
 from fastlinear.profile.assembly import innermost_loops
@@ -58,9 +59,16 @@ of terms it lays down none, and takes 1.3 times as long.
 """
 
 
+CROWDED = 12 * LINE_BYTES // 4
+"""Multiply-adds of twelve rows with a cache line of transposed float32: from so many rows on, some
+of its 16 vectors are laid down, and it takes 0.8 to 0.9 of the time of transposing to scratch."""
+
+
 def test_no_loop_moves_a_vector_to_or_from_the_stack_or_writes_memory(loops):
     for loop in loops:
         most = loop.fma.total() // 4 if loop.fma.total() == UNROLLED_TURNS else 0
+        if loop.fma.total() >= CROWDED:
+            most = loop.fma.total() // 16
         assert len(loop.spills) <= most, loop.lines
         assert not loop.stores, loop.lines
         assert not loop.calls, loop.lines
@@ -72,9 +80,7 @@ def test_every_sum_is_part_of_a_kernel_that_is_called_by_address(loops):
     So it was in the process that had compiled it, and not where it came from the disk cache.
     """
     kernels = {"slender_product", "tall_product", "low_product"}
-    kernels |= {"distant_product", "distant_row_product"}
-    if sizes.ROWS[1] < sizes.DISTANT_ROWS:
-        kernels.add("distant_tall_product")
+    kernels |= {"distant_row_product", *(kernel.__name__ for kernel in DISTANT_KERNELS)}
     assert {loop.function for loop in loops} == kernels
 
 

@@ -27,7 +27,7 @@ from fastlinear.kernels.shape import panel_width, row_shape, widened, with_rows
 from fastlinear.kernels.tile import add, fetch, load, store, store_past_caches, zeros
 
 BLOCK, (TALL, MIDDLE, LOW, ONE) = sizes.BLOCK, sizes.ROWS
-PAIRED = sizes.PAIRED_ROWS
+MOST_ROWS = max(sizes.PAIRED_ROWS, sizes.DISTANT_ROWS)  # that are finished at once
 FINISHED_BYTES = sizes.FINISHED_BYTES
 VECTORS, VECTOR_BYTES = sizes.VECTORS, sizes.VECTOR_BYTES
 _, _, LOW_VECTORS, ONE_VECTORS = sizes.WIDTHS
@@ -164,7 +164,7 @@ def are_enough(rows, P):
 @compiled(internal=True)
 def finished_rows(I, pitch):
     """Return how many rows of finished sums, ``pitch`` bytes each, scratch must hold for h."""
-    return min(I, (FINISHED_BYTES - 1) // pitch + PAIRED)
+    return min(I, (FINISHED_BYTES - 1) // pitch + MOST_ROWS)
 
 
 @compiled(internal=True)

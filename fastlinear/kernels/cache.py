@@ -183,7 +183,7 @@ def _name(function: Any) -> str | None:
 
 def _value_name(value: Any) -> str | None:
     """Return a name for what a closure holds: a compiled function, or integers; None for others."""
-    if isinstance(value, tuple) and all(isinstance(item, int) for item in value):
+    if all(isinstance(item, int) for item in (value if isinstance(value, tuple) else (value,))):
         return str(value)
     return _name(value.py_func) if hasattr(value, "py_func") else None
 

@@ -5,20 +5,24 @@ lane at a time: B passes by once, is transposed once, and no line of it is asked
 many of them crowd a set of the L1 cache. On Emerald Rapids, Y in C order of (2, 512, 512) takes
 0.69 to 0.86 of the time that two vectors of 32 bytes took, 16 bytes of each lane at a time; of (3,
 512, 512) 0.68 of what transposing to scratch took, of (4, 1024, 1024) 0.78, of (8, 1024, 1024)
-0.88, of (8, 2000, 10) 0.73. Two rows by two such vectors, half a line at a time, took 0.9 to 1.24
-of one by lines. One row is in `distant_row`.
+0.88, of (8, 2000, 10) 0.73; on Granite Rapids, of (9, 512, 512) 0.76, of (16, 1024, 1024) 0.84, of
+(16, 3000, 10) 0.79, although more than eleven rows lay some vectors down on the stack. Two rows by
+two such vectors, half a line at a time, took 0.9 to 1.24 of one by lines. One row is in
+`distant_row`.
 
 Called by address, and compiled when they first occur: most programs never need them.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastlinear.kernels import sizes
 from fastlinear.kernels.along import along
 from fastlinear.kernels.blocks import begun_tile, block_product, block_types, ended_tile
 from fastlinear.kernels.by_address import by_address
 from fastlinear.kernels.jit import compiled
-from fastlinear.kernels.memory import Matrix, moved
+from fastlinear.kernels.memory import Matrix, call, moved
 from fastlinear.kernels.rank_update import (
     FIRST,
     gather_operand,
@@ -42,55 +46,74 @@ from fastlinear.kernels.tile import store
 DISTANT_ROWS, DISTANT_VECTORS = sizes.DISTANT_ROWS, sizes.DISTANT_VECTORS
 DISTANT_BYTES, DISTANT_VECTOR_BYTES = sizes.DISTANT_BYTES, sizes.DISTANT_VECTOR_BYTES
 
-
-@compiled(internal=True)
-def distant_product(one, block, P, end, fused):
-    """Compute a block of one to four rows of C; the terms of A's rows are adjacent."""
-    shape = row_shape(one, DISTANT_VECTORS, DISTANT_VECTOR_BYTES, True)
-    block_product(up_to_four, in_steps(shape, DISTANT_BYTES), one, block, P, end, fused)
+KERNEL_HEIGHTS = 4
+"""Heights of a tile in one kernel: compiled together when one of them first occurs, some 6 s."""
 
 
-@compiled(internal=True)
-def distant_tall_product(one, block, P, end, fused):
-    """Compute a block of five to eight rows of C."""
-    shape = row_shape(one, DISTANT_VECTORS, DISTANT_VECTOR_BYTES, True)
-    block_product(up_to_eight, in_steps(shape, DISTANT_BYTES), one, block, P, end, fused)
+def one_tile(fewest_rows: int, most: int) -> Any:
+    """Return ``next_rows`` of `block_product` that takes all rows, from so many to so many.
+
+    A tile's height is a constant where it is compiled.
+    """
+
+    @compiled(internal=True, inline=True)
+    def highest(shape, left, J, A, B, panel, P, C, O, step):
+        row_of_tiles(with_rows(shape, most), J, (A, B, P, C, O, step))
+        return most
+
+    if fewest_rows == most:
+        return highest
+    fewer = one_tile(fewest_rows, most - 1)
+
+    @compiled(internal=True, inline=True)
+    def next_rows(shape, left, J, A, B, panel, P, C, O, step):
+        if left < most:
+            return fewer(shape, left, J, A, B, panel, P, C, O, step)
+        return highest(shape, left, J, A, B, panel, P, C, O, step)
+
+    return next_rows
 
 
-distant_address = by_address(distant_product, block_types, lazy=True)
-distant_tall_address = by_address(distant_tall_product, block_types, lazy=True)
+def distant_kernel(most: int) -> Any:
+    """Return the kernel of a block of ``most`` rows of C or a few less: see KERNEL_HEIGHTS.
+
+    The terms of A's rows are adjacent.
+    """
+    next_rows = one_tile(max(1, most - KERNEL_HEIGHTS + 1), most)
+
+    def kernel(one, block, P, end, fused):
+        shape = row_shape(one, DISTANT_VECTORS, DISTANT_VECTOR_BYTES, True)
+        block_product(next_rows, in_steps(shape, DISTANT_BYTES), one, block, P, end, fused)
+
+    kernel.__name__ = kernel.__qualname__ = f"distant_{most}_product"
+    return compiled(kernel, internal=True)
 
 
-@compiled(internal=True, inline=True)
-def up_to_four(shape, left, J, A, B, panel, P, C, O, step):
-    """Compute the ``left`` rows there are."""
-    rest = A, B, P, C, O, step
-    if left == 1:
-        row_of_tiles(shape, J, rest)
-    elif left == 2 or DISTANT_ROWS == 2:
-        row_of_tiles(with_rows(shape, 2), J, rest)
-    elif left == 3:
-        row_of_tiles(with_rows(shape, 3), J, rest)
-    else:
-        row_of_tiles(with_rows(shape, 4), J, rest)
-    return left
+DISTANT_KERNELS = [distant_kernel(n) for n in range(DISTANT_ROWS, 0, -KERNEL_HEIGHTS)]
+"""Those of the most rows first."""
 
 
-@compiled(internal=True, inline=True)
-def up_to_eight(shape, left, J, A, B, panel, P, C, O, step):
-    """Compute the ``left`` rows there are."""
-    rest = A, B, P, C, O, step
-    if DISTANT_ROWS < 8:
-        pass  # there are never so many, and 16 registers could not hold them
-    elif left == 5:
-        row_of_tiles(with_rows(shape, 5), J, rest)
-    elif left == 6:
-        row_of_tiles(with_rows(shape, 6), J, rest)
-    elif left == 7:
-        row_of_tiles(with_rows(shape, 7), J, rest)
-    else:
-        row_of_tiles(with_rows(shape, 8), J, rest)
-    return left
+def chosen(kernels: list[Any], most: int) -> Any:
+    """Return the function that computes a block with that of the kernels which takes its rows."""
+    address = by_address(kernels[0], block_types, lazy=True)
+
+    @compiled(internal=True, inline=True)
+    def most_rows(one, block, P, end, fused):
+        call(address(one), (one, block, P, end, fused))
+
+    if len(kernels) == 1:
+        return most_rows
+    fewer = most - KERNEL_HEIGHTS
+    fewer_rows = chosen(kernels[1:], fewer)
+
+    @compiled(internal=True, inline=True)
+    def run(one, block, P, end, fused):
+        if fewer < block.I:
+            most_rows(one, block, P, end, fused)
+        else:
+            fewer_rows(one, block, P, end, fused)
+
+    return run
 
 
 @compiled(internal=True, inline=True)
@@ -147,3 +170,7 @@ def whole_steps(shape, tile, left, k, K, A, B):
         a += n * A.col
         b += n * B.row
     return tile, k + count * n
+
+
+distant_product = chosen(DISTANT_KERNELS, DISTANT_ROWS)
+"""Compute a block of 1 to DISTANT_ROWS rows."""

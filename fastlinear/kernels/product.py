@@ -28,7 +28,7 @@ from fastlinear.kernels import sizes
 from fastlinear.kernels.abreast import abreast_address
 from fastlinear.kernels.adjacent import adjacent_product
 from fastlinear.kernels.blocks import Block, End, finished_rows
-from fastlinear.kernels.distant import distant_address, distant_tall_address
+from fastlinear.kernels.distant import distant_product
 from fastlinear.kernels.distant_row import distant_row_address, is_single_row
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import Matrix, at, call, fence, itemsize, moved, up_to
@@ -43,7 +43,7 @@ from fastlinear.kernels.scratch import borrow_bytes, return_bytes
 from fastlinear.kernels.shape import row_shape, width
 from fastlinear.kernels.streamed import streamed_address
 
-BLOCK, (TALL, MIDDLE, *_) = sizes.BLOCK, sizes.ROWS
+BLOCK, (TALL, *_) = sizes.BLOCK, sizes.ROWS
 SHORT_BYTES = sizes.SHORT_BYTES
 VECTORS, VECTOR_BYTES = sizes.VECTORS, sizes.VECTOR_BYTES
 STACK_BYTES = sizes.STACK_BYTES
@@ -139,10 +139,8 @@ def transposed_product(one, block, P, end, fused):
     """Compute a block whose B is transposed in registers, for the few rows there are."""
     if is_single_row(block.I, block.K, block.B):
         call(distant_row_address(one), (one, block, P, end, fused))
-    elif block.I <= MIDDLE:
-        call(distant_address(one), (one, block, P, end, fused))
     else:
-        call(distant_tall_address(one), (one, block, P, end, fused))
+        distant_product(one, block, P, end, fused)
 
 
 @compiled(internal=True)

@@ -17,7 +17,7 @@ from numba import from_dtype
 from fastlinear.kernels.abreast import abreast_product
 from fastlinear.kernels.blocks import low_product, tall_product
 from fastlinear.kernels.by_address import compile_all
-from fastlinear.kernels.distant import distant_product, distant_tall_product
+from fastlinear.kernels.distant import DISTANT_KERNELS
 from fastlinear.kernels.distant_row import distant_row_product
 from fastlinear.kernels.elementwise import kernel_types
 from fastlinear.kernels.product import product
@@ -185,8 +185,7 @@ KERNELS = {
             slender_product,
             tall_product,
             low_product,
-            distant_product,
-            distant_tall_product,
+            *DISTANT_KERNELS,
             distant_row_product,
         ),
     ),
@@ -283,5 +282,8 @@ def _functions(text: str) -> Iterator[tuple[str, list[str]]]:
 
 def _python_name(symbol: str) -> str:
     """Return the name of the Python function in a symbol as Numba mangles them."""
-    mangled = re.search(r"_ZN((?:\d+[A-Za-z_]\w*?)+)B\d", symbol)
-    return re.findall(r"\d+([A-Za-z_]+)", mangled[1])[-1] if mangled else symbol
+    name, rest = symbol, symbol.partition("_ZN")[2]
+    while length := re.match(r"\d+", rest):
+        end = length.end() + int(length[0])
+        name, rest = rest[length.end() : end], rest[end:]
+    return name
