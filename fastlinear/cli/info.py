@@ -29,13 +29,16 @@ def facts() -> Iterator[tuple[str, str]]:
 
     import fastlinear as fl
     from fastlinear.kernels.cache import cache_folder
+    from fastlinear.kernels.sizes import CORE_NAME
 
     yield "python", f"{platform.python_version()} ({platform.python_implementation()})"
     yield "system", f"{platform.system()} {platform.release()} {platform.machine()}"
     yield "fastlinear", fl.__version__
     for package in PACKAGES:
         yield package, version(package)
-    yield "CPU", f"{cpu_model()} (LLVM: {binding.get_host_cpu_name()})"
+    name = binding.get_host_cpu_name()
+    taken = "" if name == CORE_NAME else f", taken for {CORE_NAME}"
+    yield "CPU", f"{cpu_model()} (LLVM: {name}{taken})"
     present = binding.get_host_cpu_features()
     yield "CPU features", " ".join(name for name in FEATURES if present.get(name)) or "none known"
     yield "threads", f"{fl.get_num_threads()} of {os.cpu_count()} logical cores"
