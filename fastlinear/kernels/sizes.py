@@ -12,10 +12,17 @@ CPU_FEATURES = cpu_target.target_context.codegen()._get_host_cpu_features().spli
 CPU_NAME = cpu_target.target_context.codegen()._get_host_cpu_name()
 """LLVM's name of that CPU."""
 
-CORE_NAME = "sapphirerapids" if "+avx512fp16" in CPU_FEATURES else CPU_NAME
+
+def _core_name() -> str:
+    """Return the name of the core, which that of a virtual machine's CPU need not be."""
+    amd = CPU_NAME.startswith("znver")
+    return "sapphirerapids" if "+avx512fp16" in CPU_FEATURES and not amd else CPU_NAME
+
+
+CORE_NAME = _core_name()
 """LLVM's name of the core, for which it orders instructions. Sapphire Rapids and its successors are
-told by what came with them: a virtual machine may bear the name of Rocket Lake, as which one row
-against lanes that lie apart took 1.05 times as long, and loops laid vectors down on the stack."""
+told by what came with them: one was met under the name of Rocket Lake, as which one row against
+lanes that lie apart took 1.05 times as long, and loops laid vectors down on the stack."""
 
 
 def _vector_registers() -> tuple[int, int]:
