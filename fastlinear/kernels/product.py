@@ -66,8 +66,9 @@ class Product(NamedTuple):
 def product(one, task):
     """Compute a product, serially; ``one`` is a 1 of the dtype.
 
-    Scratch: some strips of B (2 MiB at most), some rows of A (2.1 MiB) and a few rows of partial
-    sums, together less than 4.5 MiB for each thread, whatever the shape.
+    Scratch: some strips of B (2 MiB at most), some rows of A (2.1 MiB) and rows of partial sums, a
+    few or those of PAGED_ROWS (0.5 MiB beside 0.5 of B), together less than 4.5 MiB for each
+    thread, whatever the shape.
     """
     I, J, K, fused = task.I, task.J, task.K, task.fused
     if I == 0 or J == 0:

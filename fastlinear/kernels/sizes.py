@@ -132,7 +132,7 @@ takes no more than STRIP_AREA: rows of the result are written in longer runs, wh
 lines without being read first. On Granite Rapids, dW of (1, 4096, 4096) took 10.7 ms, and takes
 5.6, of (8, 1024, 1024) 346 us, and takes 248; with 4 KiB 1.05 to 1.2 times as long where lines are
 straddled, with 64 KiB no less. A smaller result wants B in the L1 cache: 1.08 times as long at
-(164, 17, 1063)."""
+(164, 17, 1063). Not measured with 32-byte vectors."""
 
 LONG_FINISHED_BYTES = 4096
 """Rows up to which that is so where h takes finished ones from scratch: whole rows, which should
@@ -310,7 +310,8 @@ FAR_RESULT_BYTES = 2**25
 """So does a product's result from this size on, of one block of terms: more than a core's share of
 the L3 cache. On Granite Rapids, dW of (1, 4096, 4096) took 5.4 ms, and takes 3.0, of (8, 4096,
 4096) 6.6 and 3.5, of (64, 4096, 4096) 15.9 and 13.8. Half as large, 0.65 of the time where the
-result was not in the L3 cache, 1.1 times as long where it was, and would be for who reads it."""
+result was not in the L3 cache, 1.1 times as long where it was, and would be for who reads it. Not
+measured with 32-byte vectors."""
 
 AHEAD_BYTES = 4096
 """How far ahead the operands of such a result are fetched to L1: a page, since prefetchers stop at
