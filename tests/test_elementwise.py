@@ -9,7 +9,7 @@ from shapes import DTYPES, around, stray
 
 import fastlinear as fl
 from fastlinear.kernels import loops, sizes
-from fastlinear.kernels.formulation import hadamard_of, map_of
+from fastlinear.kernels.bound import hadamard_of, map_of
 from fastlinear.kernels.tile import LINE_BYTES
 
 GELU = fl.GELU()

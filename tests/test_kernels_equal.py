@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from shapes import DTYPES, around, blank, edges, layouts, shapes, uniform
 
 import fastlinear as fl
-from fastlinear.kernels import formulation, loops, passes, sizes, tiled
+from fastlinear.kernels import Held, formulation, loops, passes, sizes, tiled
 from fastlinear.kernels.alignment import aligned_copy
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import address_of
@@ -57,8 +57,8 @@ def step_formed_where_read(X, W, b, dA, act, threads):
         TILED.forward(X, W, b, act, V, results["A"])
     for name in ("dX", "dW", "db"):
         results[name][...] = np.nan
-    backward = TILED.hold_backward(W, results["dW"], results["db"], act)
-    gradients_of_shares(*backward.args, dA, V, X, results["dX"], threads)
+    held = Held(W, b, results["dW"], results["db"])
+    gradients_of_shares(*TILED.hold_backward(held, act).args, dA, V, X, results["dX"], threads)
     return results
 
 

@@ -27,9 +27,10 @@ def described(array, total):
     return array.size
 
 
-def describe(array, dtype, ndim):
+def describe(array, dtype, ndim, filled=False):
     total = np.zeros(2 * ndim, np.int64)
-    size = described.entry(Lent(dtype, ndim), Lent(np.dtype(np.int64), 1))(array, total)
+    entry = described.entry(Lent(dtype, ndim, filled=filled), Lent(np.dtype(np.int64), 1))
+    size = entry(array, total)
     return size, tuple(total[:ndim]), tuple(total[ndim:])
 
 
@@ -61,6 +62,15 @@ def test_an_array_comes_as_it_is(dtype, view):
 )
 def test_one_of_another_kind_has_no_shape(array):
     assert describe(array, F32, 2) == (-1, (-1, -1), (0, 0))
+
+
+def test_one_to_be_filled_is_writeable():
+    array = np.zeros((3, 4), F32)
+    assert describe(array, F32, 2, filled=True) == describe(array, F32, 2)
+    assert describe(array.astype(F64), F32, 2, filled=True)[0] == -1
+    array.flags.writeable = False
+    assert describe(array, F32, 2, filled=True) == (-1, (-1, -1), (0, 0))
+    assert describe(array, F32, 2)[0] == 12
 
 
 @pytest.mark.parametrize("formulation", ["tiled", "loops", "blas"])

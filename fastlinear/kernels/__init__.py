@@ -2,7 +2,8 @@
 
 The way down, from a layer to a register:
 
-- `formulation`: `loops`, `tiled` or `blas` behind one set of methods; `passes`, what a layer calls
+- `formulation`: `loops`, `tiled` or `blas` behind one set of methods; `passes`, what a layer calls,
+  `bound` to its arrays and its activation
 - `sharing` (threads), `orientation` (which way round), `plan` (how operands are read) and `product`
   (the loops around the tile), which all choose by `sizes`
 - one block of a sum: `adjacent` hands it to `blocks`, or `slender` for few columns; `streamed`,
@@ -25,12 +26,24 @@ with uncollected():
 
     load_tbb()  # before Numba looks for it
 
+    from fastlinear.kernels.bound import BoundPair, Held, refuse
     from fastlinear.kernels.formulation import (
         FORMULATIONS,
         Backward,
-        BoundPair,
         Forward,
+        Hadamard,
+        Map,
         formulation,
     )
 
-__all__ = ["FORMULATIONS", "Backward", "BoundPair", "Forward", "formulation"]
+__all__ = [
+    "FORMULATIONS",
+    "Backward",
+    "BoundPair",
+    "Forward",
+    "Hadamard",
+    "Held",
+    "Map",
+    "formulation",
+    "refuse",
+]

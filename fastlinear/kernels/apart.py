@@ -1,7 +1,8 @@
 """Whether arrays lie apart in memory: for an output that must not overlap what a kernel reads.
 
 `numpy.may_share_memory` takes 0.4 us a pair, and there are five beside a layer's output: more than
-the forward pass of one small sample. Here they are one call.
+the forward pass of one small sample. Here they are one call, or, for matrices that a pass has in
+its hands, part of the pass.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.lent import AXES, DATA, I32, INTP, SHAPE, STRIDES, field
+from fastlinear.kernels.memory import view
 
 AT_ONCE = 8
 """Arrays that one call takes beside the output."""
@@ -38,6 +40,18 @@ def are_apart(out: NDArray[Any], arrays: Sequence[NDArray[Any] | None]) -> bool:
     if rest < 0:
         return are_apart(out, arrays[:AT_ONCE]) and are_apart(out, arrays[AT_ONCE:])
     return _compiled()(out, *arrays, *NONE[:rest])
+
+
+def may_fill(
+    out: NDArray[Any],
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    read: Sequence[NDArray[Any] | None],
+) -> bool:
+    """Return whether ``out`` can take a result: `is_whole`, and apart from what is read for it."""
+    fits = out.shape == shape and out.dtype == dtype
+    fits = fits and out.flags.c_contiguous and out.flags.writeable
+    return fits and are_apart(out, read)
 
 
 @cache
@@ -103,6 +117,39 @@ def unbox_span(typ: Span, array: Any, c: Any) -> NativeValue:
             builder.store(nowhere, end)
     addresses = [builder.load(first), builder.load(end)]
     return NativeValue(cgutils.pack_struct(builder, addresses))
+
+
+@compiled(internal=True)
+def span_of(A, rows, columns, item):
+    """Return the span of a matrix, that of nothing where it has no elements or no address."""
+    if A.data == 0 or rows == 0 or columns == 0:
+        return span(0, 0)
+    down, right = (rows - 1) * A.row, (columns - 1) * A.col
+    return span(A.data + min(down, 0) + min(right, 0), A.data + max(down, 0) + max(right, 0) + item)
+
+
+@compiled(internal=True)
+def array_span(array):
+    """Return the span of a 2-D array."""
+    return span_of(view(array), array.shape[0], array.shape[1], array.itemsize)
+
+
+@compiled(internal=True)
+def is_whole(C, rows, columns):
+    """Return whether an array has this shape and lies in memory row by row, without gaps."""
+    at, item = view(C), C.itemsize
+    gapless = at.col == item and (at.row == columns * item or rows == 1)
+    return C.shape == (rows, columns) and (gapless or C.size == 0)
+
+
+@intrinsic
+def span(typingctx, first, end):
+    """Return the span between two addresses."""
+
+    def codegen(context, builder, signature, args):
+        return cgutils.pack_struct(builder, args)
+
+    return Span()(types.intp, types.intp), codegen
 
 
 @intrinsic

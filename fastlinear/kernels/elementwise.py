@@ -18,6 +18,7 @@ from numba.core import config
 from numpy.typing import NDArray
 
 from fastlinear.kernels import loops
+from fastlinear.kernels.apart import apart, array_span, is_whole
 from fastlinear.kernels.by_address import native_address
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.lent import Lent
@@ -225,37 +226,48 @@ def run(h: Any, X: NDArray[Any], Y: NDArray[Any], p: Any, q: Any) -> None:
         map_of(h, X.dtype, p, q)(rows(X), Y)
 
 
-def map_of(h: Any, dtype: np.dtype[Any], p: float, q: float) -> Callable[..., bool]:
+def map_of(
+    h: Any, dtype: np.dtype[Any], p: float, q: float, checked: bool = False
+) -> Callable[..., bool]:
     """Return ``run(X, Y)``: `run_map` with the kernel of h and its parameters."""
-    return partial(map_entry(dtype), map_address(h, dtype), float(p), float(q))
+    return partial(map_entry(dtype), map_address(h, dtype), float(p), float(q), checked)
 
 
-def hadamard_of(h_prime: Any, dtype: np.dtype[Any], p: float, q: float) -> Callable[..., bool]:
+def hadamard_of(
+    h_prime: Any, dtype: np.dtype[Any], p: float, q: float, checked: bool = False
+) -> Callable[..., bool]:
     """Return ``run(dY, V, dX)``: `run_hadamard` with the kernel of h' and its parameters."""
-    return partial(hadamard_entry(dtype), hadamard_address(h_prime, dtype), float(p), float(q))
+    kernel = hadamard_address(h_prime, dtype)
+    return partial(hadamard_entry(dtype), kernel, float(p), float(q), checked)
 
 
 @cache
 def map_entry(dtype: np.dtype[Any]) -> Callable[..., bool]:
     """Return `run_map` for a dtype; see `StridedKernel.entry`."""
     scalar = from_dtype(dtype)
-    return run_map.entry(types.intp, scalar, scalar, *[Lent(dtype, 2)] * 2)
+    Y = Lent(dtype, 2, filled=True)
+    return run_map.entry(types.intp, scalar, scalar, types.boolean, Lent(dtype, 2), Y)
 
 
 @cache
 def hadamard_entry(dtype: np.dtype[Any]) -> Callable[..., bool]:
     """Return `run_hadamard` for a dtype; see `StridedKernel.entry`."""
     scalar = from_dtype(dtype)
-    return run_hadamard.entry(types.intp, scalar, scalar, *[Lent(dtype, 2)] * 3)
+    inputs, dX = [Lent(dtype, 2)] * 2, Lent(dtype, 2, filled=True)
+    return run_hadamard.entry(types.intp, scalar, scalar, types.boolean, *inputs, dX)
 
 
 @compiled(parallel=True, any_layout=True)
-def run_map(kernel, p, q, X, Y):
+def run_map(kernel, p, q, checked, X, Y):
     """Run a map kernel over whole matrices, in parallel over shares; Y's columns are adjacent.
 
-    Returns whether X's are too; nothing is done otherwise.
+    Returns whether X's are too and, if that is to be ``checked``, Y can take the result; nothing is
+    done otherwise. Unchecked, Y may be X.
     """
+    S, N = X.shape
     if not columns_adjacent(X):
+        return False
+    if checked and not (is_whole(Y, S, N) and apart(array_span(Y), array_span(X))):
         return False
     shares = shares_for(X.size)
     if shares == 1:
@@ -267,10 +279,16 @@ def run_map(kernel, p, q, X, Y):
 
 
 @compiled(parallel=True, any_layout=True)
-def run_hadamard(kernel, p, q, dY, V, dX):
+def run_hadamard(kernel, p, q, checked, dY, V, dX):
     """Run a Hadamard kernel over whole matrices, as `run_map` does."""
+    S, N = V.shape
     if not (columns_adjacent(dY) and columns_adjacent(V)):
         return False
+    if checked:
+        out = array_span(dX)
+        apart_from_inputs = apart(out, array_span(dY)) and apart(out, array_span(V))
+        if not (dY.shape == V.shape and is_whole(dX, S, N) and apart_from_inputs):
+            return False
     shares = shares_for(V.size)
     if shares == 1:
         hadamard_share(kernel, dY, V, dX, p, q, 0, 1)
@@ -282,8 +300,8 @@ def run_hadamard(kernel, p, q, dY, V, dX):
 
 @compiled(internal=True)
 def columns_adjacent(A):
-    """Return whether a matrix's columns are adjacent."""
-    return view(A).col == A.itemsize
+    """Return whether a matrix's columns are adjacent, as they are in one without elements."""
+    return view(A).col == A.itemsize or A.size == 0
 
 
 @compiled(internal=True)

@@ -1,46 +1,50 @@
 """The three formulations behind one set of methods, so that they can be swapped under any layer.
 
 Arrays are 2-D (b and db 1-D) and of one dtype; inputs may have any strides; outputs belong to the
-caller, overlap no input and are overwritten. Layers check them; the passes that `hold_forward` and
-`hold_backward` return tell by themselves whether dtypes and shapes fit.
+caller, overlap no input and are overwritten. Layers check them; what the ``hold`` methods return
+tells by itself whether dtypes, shapes and outputs fit, and does nothing otherwise.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from functools import lru_cache, partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 from numba.core import config
-from numpy.typing import NDArray
 
-from fastlinear.kernels import blas, elementwise, loops, passes, tiled
-from fastlinear.kernels.activations import Pair
-
-Array = NDArray[Any]
+from fastlinear.kernels import blas, elementwise, loops, tiled
+from fastlinear.kernels.apart import may_fill
+from fastlinear.kernels.bound import (
+    Array,
+    BoundPair,
+    Held,
+    backward_pass,
+    derivative,
+    forward_pass,
+    hadamard_of,
+    hold,
+    map_of,
+    parameters,
+)
 
 Forward = Callable[[Array, Array | None, Array], bool]
 """``run(X, V, A)``: A = h(X W^T + b) of a layer; what its backward needs beyond A goes to V, if
-given. Returns whether the matrix X has the layer's dtype and M columns; does nothing otherwise."""
+given. Returns whether the matrix X has the layer's dtype and M columns, and A can take the result:
+its shape, without gaps, writeable, apart from X and the layer's arrays."""
 
 Backward = Callable[[Array, Array | None, Array, Array | None], bool]
 """``run(dA, V, X, dX)``: dW, db and dX, if given, of dA; V is what `Forward` kept: A if
-``act.from_output``, else its V. Returns whether dtypes and shapes go together, and the columns of
-dA are adjacent where that matters; does nothing otherwise."""
+``act.from_output``, else its V. Returns whether dtypes and shapes go together, the columns of dA
+are adjacent where that matters, and dX can take the result, as in `Forward`."""
 
+Map = Callable[[Array, Array], bool]
+"""``run(X, Y)``: Y = h(X). Returns whether dtypes and shapes go together, the columns of X are
+adjacent where that matters, and Y can take the result."""
 
-class BoundPair(Protocol):
-    """An activation with its parameters: what a layer hands to a formulation."""
-
-    pair: Pair
-    p: float
-    q: float
-    from_output: bool
-    """Whether h' is taken from the output A, so that nothing else need be kept."""
-
-    def __hash__(self) -> int: ...
+Hadamard = Callable[[Array, Array, Array], bool]
+"""``run(dY, V, dX)``: dX = dY o h'(V). Returns whether they fit, as in `Map`."""
 
 
 class Formulation(ABC):
@@ -108,30 +112,57 @@ class Formulation(ABC):
         if dX is not None:
             self.linear_backward_input(dZ, W, dX)
 
-    def hold_forward(self, W: Array, b: Array | None, act: BoundPair | None) -> Forward:
-        """Return `forward` of a layer, whose arrays stay where they are."""
+    def hold_forward(self, held: Held, act: BoundPair | None) -> Forward:
+        """Return `forward` of a layer."""
+        W, b = held.W, held.b
 
         def run(X: Array, V: Array | None, A: Array) -> bool:
-            fits = X.dtype == W.dtype and X.shape[1] == W.shape[1]
+            N, M = W.shape
+            fits = X.dtype == W.dtype and X.shape[1] == M
+            fits = fits and (b is None or (b.dtype == W.dtype and b.shape == (N,)))
+            fits = fits and may_fill(A, (len(X), N), W.dtype, (X, *held))
             if fits:
                 self.forward(X, W, b, act, V, A)
             return fits
 
         return run
 
-    def hold_backward(
-        self, W: Array, dW: Array | None, db: Array | None, act: BoundPair | None
-    ) -> Backward:
-        """Return `backward` of a layer, whose arrays stay where they are."""
+    def hold_backward(self, held: Held, act: BoundPair | None) -> Backward:
+        """Return `backward` of a layer."""
+        W, _, dW, db = held
 
         def run(dA: Array, V: Array | None, X: Array, dX: Array | None) -> bool:
             N, M = W.shape
             dtypes = {a.dtype for a in (dA, V, X, W) if a is not None}
             outputs, inputs = (len(X), N), (len(X), M)
             fits = len(dtypes) == 1 and (dA.shape, X.shape) == (outputs, inputs)
-            fits = fits and (V is None or V.shape == outputs) and (dX is None or dX.shape == inputs)
+            fits = fits and (V is None or V.shape == outputs)
+            fits = fits and (dX is None or may_fill(dX, inputs, W.dtype, (dA, V, X, *held)))
             if fits:
                 self.backward(dA, V, act, X, W, dX, dW, db)
+            return fits
+
+        return run
+
+    def hold_map(self, act: BoundPair, dtype: np.dtype[Any]) -> Map:
+        """Return `activation_forward` of an activation."""
+
+        def run(X: Array, Y: Array) -> bool:
+            fits = X.dtype == dtype and X.ndim == 2 and may_fill(Y, X.shape, dtype, (X,))
+            if fits:
+                self.activation_forward(act, X, Y)
+            return fits
+
+        return run
+
+    def hold_hadamard(self, act: BoundPair, dtype: np.dtype[Any]) -> Hadamard:
+        """Return `activation_backward` of an activation."""
+
+        def run(dY: Array, V: Array, dX: Array) -> bool:
+            fits = dY.dtype == V.dtype == dtype and V.ndim == 2 and dY.shape == V.shape
+            fits = fits and may_fill(dX, V.shape, dtype, (dY, V))
+            if fits:
+                self.activation_backward(act, dY, V, dX)
             return fits
 
         return run
@@ -201,7 +232,12 @@ class Tiled(Formulation):
         self, X: Array, W: Array, b: Array | None, act: BoundPair | None, V: Array | None, A: Array
     ) -> None:
         """A = h(X W^T + b), and h'(Z) to V, if given."""
-        self.hold_forward(W, b, act)(X, V, A)
+        b = None if b is None else np.ascontiguousarray(b)
+        run = self.hold_forward(Held(W, b, None, None), act)
+        if not run(X, V, A):  # A has gaps, or surrounds what is read
+            result = np.empty(A.shape, A.dtype)
+            _require(run(X, V, result))
+            A[...] = result
 
     def backward(
         self,
@@ -215,106 +251,39 @@ class Tiled(Formulation):
         db: Array | None,
     ) -> None:
         """dZ = dA o h'(Z), formed once or where it is read, then dW, db and dX."""
-        run = self.hold_backward(W, dW, db, act)
+        run = self.hold_backward(Held(W, None, dW, db), act)
         if not run(dA, V, X, dX):
-            run(elementwise.rows(dA), V, X, dX)
+            result = None if dX is None else np.empty(dX.shape, dX.dtype)
+            _require(run(elementwise.rows(dA), V, X, result))
+            if dX is not None:
+                dX[...] = result
 
-    def hold_forward(self, W: Array, b: Array | None, act: BoundPair | None) -> Forward:
-        """Return `forward` of a layer, whose arrays stay where they are."""
-        calls = forward_calls(act, W.dtype)
-        return _held(passes.forward_entry(W.dtype), W, b, None, None, act, calls)
+    def hold_forward(self, held: Held, act: BoundPair | None) -> Forward:
+        """Return `forward` of a layer."""
+        return hold(forward_pass(act, held.W.dtype), held)
 
-    def hold_backward(
-        self, W: Array, dW: Array | None, db: Array | None, act: BoundPair | None
-    ) -> Backward:
-        """Return `backward` of a layer, whose arrays stay where they are."""
-        calls = backward_calls(act, W.dtype)
-        return _held(passes.backward_entry(W.dtype), W, None, dW, db, act, calls)
+    def hold_backward(self, held: Held, act: BoundPair | None) -> Backward:
+        """Return `backward` of a layer."""
+        return hold(backward_pass(act, held.W.dtype), held)
+
+    def hold_map(self, act: BoundPair, dtype: np.dtype[Any]) -> Map:
+        """Return `activation_forward` of an activation."""
+        return map_of(act, dtype, checked=True)
+
+    def hold_hadamard(self, act: BoundPair, dtype: np.dtype[Any]) -> Hadamard:
+        """Return `activation_backward` of an activation."""
+        return hadamard_of(act, dtype, checked=True)
 
 
-def _held(
-    entry: Callable[..., bool],
-    W: Array,
-    b: Array | None,
-    dW: Array | None,
-    db: Array | None,
-    act: BoundPair | None,
-    calls: Calls,
-) -> Callable[..., bool]:
-    """Return a compiled pass with all that does not change bound to it, in one array."""
-    arrays = W, None if b is None else np.ascontiguousarray(b), dW, db
-    held = np.empty(passes.WORDS, passes.HELD)
-    passes.hold_entry(W.dtype)(*arrays, *calls, *parameters(act, W.dtype), held)
-    run = partial(entry, held)
-    vars(run)["arrays"] = arrays  # whose addresses are held: they live as long as the pass
-    return run
+def _require(fits: bool) -> None:
+    if not fits:
+        raise ValueError("arrays: expected shapes and dtypes that go together")
 
 
 class Interpreted(Loops):
     """What stands for `Tiled` under NUMBA_DISABLE_JIT: the same bits, step by step."""
 
     name = "tiled"
-
-
-def derivative(act: BoundPair) -> Any:
-    """Return the h' that belongs to what an activation layer keeps."""
-    return act.pair.h_prime_output if act.from_output else act.pair.h_prime
-
-
-@lru_cache(maxsize=256)
-def parameters(act: BoundPair | None, dtype: np.dtype[Any]) -> tuple[Any, Any]:
-    """Return p and q of an activation in a dtype; 0 for none.
-
-    Raises
-    ------
-    ValueError
-        Where a finite one is beyond the dtype: infinite, it would make 0 * p a NaN.
-    """
-    given = (0.0, 0.0) if act is None else (act.p, act.q)
-    with np.errstate(over="ignore"):
-        p, q = map(dtype.type, given)
-    if np.isinf((p, q)).tolist() != np.isinf(given).tolist():
-        raise ValueError(f"{act!r}: expected parameters within {dtype}, got {given}")
-    return p, q
-
-
-@lru_cache(maxsize=256)
-def map_of(act: BoundPair, dtype: np.dtype[Any]) -> Callable[..., bool]:
-    """Return ``run(X, Y)`` of an activation, compiled on first use; see `elementwise.run_map`."""
-    return elementwise.map_of(act.pair.h, dtype, *parameters(act, dtype))
-
-
-@lru_cache(maxsize=256)
-def hadamard_of(act: BoundPair, dtype: np.dtype[Any]) -> Callable[..., bool]:
-    """Return ``run(dY, V, dX)`` of an activation, as `map_of`."""
-    return elementwise.hadamard_of(derivative(act), dtype, *parameters(act, dtype))
-
-
-class Calls(NamedTuple):
-    """Addresses of the kernels that a pass calls for its activation, or 0 for none."""
-
-    h: int = 0
-    both: int = 0
-    hadamard: int = 0
-
-
-@lru_cache(maxsize=256)
-def forward_calls(act: BoundPair | None, dtype: np.dtype[Any]) -> Calls:
-    """Compile, on first use, what the forward pass needs of an activation for a dtype."""
-    if act is None:
-        return Calls()
-    pair = act.pair
-    both = 0 if act.from_output else elementwise.both_address(pair.h, pair.h_prime, dtype)
-    return Calls(h=elementwise.map_address(pair.h, dtype), both=both)
-
-
-@lru_cache(maxsize=256)
-def backward_calls(act: BoundPair | None, dtype: np.dtype[Any]) -> Calls:
-    """Compile what the backward pass needs, as `forward_calls`: who only predicts waits less."""
-    if act is None:
-        return Calls()
-    kept = act.pair.h_prime_output if act.from_output else elementwise.kept_derivative
-    return Calls(hadamard=elementwise.hadamard_address(kept, dtype))
 
 
 _DEFAULT = Interpreted() if config.DISABLE_JIT else Tiled()

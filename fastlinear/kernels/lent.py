@@ -21,7 +21,11 @@ from numba.np.numpy_support import as_dtype
 # (ndarraytypes.h), to the fields read here; both begin with Python's own object head.
 HEAD = object.__basicsize__
 DATA, AXES, SHAPE, STRIDES, DESCRIPTION = HEAD, HEAD + 8, HEAD + 16, HEAD + 24, HEAD + 40
+FLAGS = HEAD + 48
 BYTE_ORDER, TYPE_NUMBER = HEAD + 10, HEAD + 12
+
+WRITEABLE = 0x0400
+"""NumPy's flag of an array that may be written to."""
 
 I8, I32, INTP = ir.IntType(8), ir.IntType(32), cgutils.intp_t
 
@@ -30,11 +34,19 @@ class Lent(types.Array):
     """The type of a strided array that is lent: one of another dtype or ndim has sizes of -1.
 
     None is lent as an array without elements. Whoever lends sees to it that the argument is an
-    ndarray or None; the rest a kernel finds in the shape.
+    ndarray or None; the rest a kernel finds in the shape. One lent to be ``filled`` has sizes of -1
+    also where it is read-only.
     """
 
-    def __init__(self, dtype: np.dtype[Any], ndim: int) -> None:
-        super().__init__(from_dtype(dtype), ndim, "A", name=f"Lent({dtype}, {ndim})")
+    def __init__(self, dtype: np.dtype[Any], ndim: int, *, filled: bool = False) -> None:
+        self.filled = filled
+        name = f"Lent({dtype}, {ndim}{', filled' if filled else ''})"
+        super().__init__(from_dtype(dtype), ndim, "A", name=name)
+
+    @property
+    def key(self) -> Any:
+        """What tells this type from others of its class."""
+        return *super().key, self.filled
 
 
 register_model(Lent)(models.ArrayModel)
@@ -52,6 +64,9 @@ def unbox_lent(typ: Lent, array: Any, c: Any) -> NativeValue:
     with builder.if_then(builder.icmp_unsigned("!=", array, c.pyapi.borrow_none()), likely=True):
         lent.data = field(builder, array, DATA, lent.data.type)
         fits = _is_of(builder, array, dtype, typ.ndim)
+        if typ.filled:
+            flags = builder.and_(field(builder, array, FLAGS, I32), I32(WRITEABLE))
+            fits = builder.and_(fits, builder.icmp_signed("!=", flags, I32(0)))
         with builder.if_else(fits, likely=True) as (then, otherwise):
             with then:
                 shape, strides = (_sizes(builder, array, f, typ.ndim) for f in (SHAPE, STRIDES))

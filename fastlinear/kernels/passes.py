@@ -14,6 +14,7 @@ import numpy as np
 from numba import from_dtype, prange, types
 from numba.extending import intrinsic
 
+from fastlinear.kernels.apart import apart, array_span, is_whole, span_of
 from fastlinear.kernels.elementwise import columns_adjacent, share
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.lent import Lent
@@ -68,17 +69,21 @@ HELD = np.dtype(np.int64)
 def hold(W, b, dW, db, h, both, hadamard, p, q, held):
     """Write a HeldLayer to ``held``, an int64 array of WORDS elements: its arrays and activation.
 
-    h, both and hadamard are addresses of kernels or 0; an array that is not there comes without
-    elements. The arrays must live and stay where they are as long as ``held`` is used.
+    h, both and hadamard are addresses of kernels or 0. The arrays, or None, must live and stay
+    where they are as long as ``held`` is used. Returns whether b is None or has N elements without
+    gaps.
     """
     N, M = W.shape
+    if address_of(b) != 0 and (b.size != N or (N > 1 and b.strides[0] != b.itemsize)):
+        return False
     dw = view(dW) if dW.size > 0 else Matrix(0, 0, 0)
     layer = HeldLayer(N, M, view(W), start_of(b), dw, row_view(db), h, both, hadamard, p, q)
     store_layer(address_of(held), layer)
+    return True
 
 
 @cache
-def hold_entry(dtype: np.dtype[Any]) -> Callable[..., None]:
+def hold_entry(dtype: np.dtype[Any]) -> Callable[..., bool]:
     """Return `hold` for a dtype; see `StridedKernel.entry`."""
     matrix, row, scalar = Lent(dtype, 2), Lent(dtype, 1), from_dtype(dtype)
     arrays = matrix, row, matrix, row
@@ -89,11 +94,13 @@ def hold_entry(dtype: np.dtype[Any]) -> Callable[..., None]:
 def forward(held, X, V, A):
     """A = h(X W^T + b), and V = h'(X W^T + b) unless V has no elements.
 
-    Returns whether X has M columns; nothing is done otherwise.
+    Returns whether X has M columns and A can take the result; nothing is done otherwise.
     """
     one = X.dtype.type(1)
     layer = load_layer(one, address_of(held))
-    if X.shape[1] != layer.M:
+    fits = X.shape[1] == layer.M and is_whole(A, X.shape[0], layer.N)
+    out = array_span(A)
+    if not (fits and apart(out, array_span(X)) and apart_from_layer(out, layer, itemsize(one))):
         return False
     threads = threads_for(X.shape[0], layer.N, layer.M)
     if threads == 1:
@@ -107,7 +114,17 @@ def forward(held, X, V, A):
 @cache
 def forward_entry(dtype: np.dtype[Any]) -> Callable[..., bool]:
     """Return `forward` for a dtype; see `StridedKernel.entry`."""
-    return forward.entry(Lent(HELD, 1), *[Lent(dtype, 2)] * 3)
+    return forward.entry(Lent(HELD, 1), *[Lent(dtype, 2)] * 2, Lent(dtype, 2, filled=True))
+
+
+@compiled(internal=True)
+def apart_from_layer(out, layer, item):
+    """Return whether a span lies apart from all arrays of a layer."""
+    N, M = layer.N, layer.M
+    W, dW = span_of(layer.W, N, M, item), span_of(layer.dW, N, M, item)
+    b, db = Matrix(layer.bias, 0, item), layer.db
+    vectors = apart(out, span_of(b, 1, N, item)) and apart(out, span_of(db, 1, N, item))
+    return vectors and apart(out, W) and apart(out, dW)
 
 
 @compiled(internal=True)
@@ -123,9 +140,9 @@ def forward_share(one, X, V, A, layer, t, threads):
 def backward(held, dA, V, X, dX):
     """dZ = dA o h'(V), then dW, db and dX from dZ, which is formed once, or where it is read.
 
-    dX is skipped where it has no elements, dW and db where they had none for `hold`. Returns
-    whether the shapes go together, and dA's columns are adjacent where dZ is to be formed; nothing
-    is done otherwise.
+    dX is skipped where it is None, dW and db where they had none for `hold`. Returns
+    whether the shapes go together, dA's columns are adjacent where dZ is to be formed, and dX can
+    take the result; nothing is done otherwise.
     """
     one = dA.dtype.type(1)
     layer = load_layer(one, address_of(held))
@@ -156,7 +173,7 @@ def backward(held, dA, V, X, dX):
 @cache
 def backward_entry(dtype: np.dtype[Any]) -> Callable[..., bool]:
     """Return `backward` for a dtype; see `StridedKernel.entry`."""
-    return backward.entry(Lent(HELD, 1), *[Lent(dtype, 2)] * 4)
+    return backward.entry(Lent(HELD, 1), *[Lent(dtype, 2)] * 3, Lent(dtype, 2, filled=True))
 
 
 @compiled(internal=True)
@@ -164,12 +181,12 @@ def fit(dA, V, X, dX, layer):
     """Return whether `backward` can take these arrays."""
     S, M = X.shape
     formed = V.size == 0 or (V.shape == dA.shape and columns_adjacent(dA))
-    return (
-        dA.shape == (S, layer.N)
-        and M == layer.M
-        and formed
-        and (dX.size == 0 or dX.shape == X.shape)
-    )
+    fits = dA.shape == (S, layer.N) and M == layer.M and formed
+    if not fits or address_of(dX) == 0:
+        return fits
+    out = array_span(dX)
+    inputs = apart(out, array_span(dA)) and apart(out, array_span(V)) and apart(out, array_span(X))
+    return is_whole(dX, S, M) and inputs and apart_from_layer(out, layer, dX.itemsize)
 
 
 @compiled(internal=True)

@@ -11,6 +11,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from fastlinear import kernels
 from fastlinear.kernels.activations import PAIRS, Pair
 from fastlinear.layers import checks
@@ -65,20 +67,35 @@ class ElementWise(Map):
     def formulation(self, name: str) -> None:
         self._kernels = kernels.formulation(name)
         self._formulation = name
+        self._maps: dict[np.dtype[Any], kernels.Map] = {}
+        self._hadamards: dict[np.dtype[Any], kernels.Hadamard] = {}
 
     def arguments(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return dict(self.parameters)
 
-    def _apply(self, X: Array, Y: Array) -> None:
-        self._kernels.activation_forward(self, X, Y)
+    def _apply(self, X: Array, Y: Array) -> bool:
+        return (self._maps.get(X.dtype) or self._hold_map(X.dtype))(X, Y)
 
-    def _pull_back(self, dY: Array, V: Array, dX: Array) -> None:
-        self._kernels.activation_backward(self, dY, V, dX)
+    def _pull_back(self, dY: Array, V: Array, dX: Array) -> bool:
+        return (self._hadamards.get(V.dtype) or self._hold_hadamard(V.dtype))(dY, V, dX)
+
+    def _hold_map(self, dtype: np.dtype[Any]) -> kernels.Map:
+        """Return the formulation's Y = h(X) for a dtype; the first call may compile it."""
+        if dtype not in checks.FLOATS:
+            return kernels.refuse
+        self._maps[dtype] = run = self._kernels.hold_map(self, dtype)
+        return run
+
+    def _hold_hadamard(self, dtype: np.dtype[Any]) -> kernels.Hadamard:
+        """Return the formulation's dX = dY o h'(V), as `_hold_map`."""
+        self._hadamards[dtype] = run = self._kernels.hold_hadamard(self, dtype)
+        return run
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        del state["_kernels"]
+        for name in ("_kernels", "_maps", "_hadamards"):
+            del state[name]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

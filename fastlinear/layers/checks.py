@@ -2,7 +2,7 @@
 
 Nothing is cast silently and nothing is written before its checks have passed. The first lines of
 `array` and `matrix` are the fast path of their callers; all that explains a mistake comes after
-them. `Linear` comes here only where its own fast path does not serve.
+them. `Linear` and the activations come here only where their own fast paths do not serve.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ Array = NDArray[Any]
 Shape = tuple[int, ...]
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+# Types of an ``out`` that compiled passes look at by themselves.
+OUT_TYPES = (type(None), np.ndarray)
 # Work that `shares_memory` may spend on awkward strides before an overlap is simply assumed.
 OVERLAP_WORK = 1000
 

@@ -15,7 +15,7 @@ from fastlinear.kernels import updates
 from fastlinear.kernels.alignment import aligned, aligned_zeros
 from fastlinear.layers import checks
 from fastlinear.layers.activation import ElementWise, resolve
-from fastlinear.layers.checks import Array, Shape
+from fastlinear.layers.checks import OUT_TYPES, Array, Shape
 from fastlinear.layers.module import Arrays, Module
 
 Sums = list[tuple[Array, Array]]
@@ -134,14 +134,16 @@ class Linear(Module):
 
     def _hold_forward(self) -> kernels.Forward:
         """Return the formulation's forward pass for this layer; the first call may compile it."""
-        self._forward = self._kernels.hold_forward(self._W, self._b, self._activation)
+        self._forward = self._kernels.hold_forward(self._held(), self._activation)
         return self._forward
 
     def _hold_backward(self) -> kernels.Backward:
         """Return the formulation's backward pass, as `_hold_forward`."""
-        gradients = self._dW, self._db
-        self._backward = self._kernels.hold_backward(self._W, *gradients, self._activation)
+        self._backward = self._kernels.hold_backward(self._held(), self._activation)
         return self._backward
+
+    def _held(self) -> kernels.Held:
+        return kernels.Held(self._W, self._b, self._dW, self._db)
 
     def _hold_adding(self) -> tuple[kernels.Backward, Sums]:
         """Return one with arrays of its own for gradients, and what is to be added to what.
@@ -149,8 +151,8 @@ class Linear(Module):
         They stay until `clear_cache`: to hold them anew took twice as long as the pass.
         """
         terms = {name: np.empty_like(total) for name, total in self._grads.items()}
-        arrays = terms["weight"], terms.get("bias")
-        run = self._kernels.hold_backward(self._W, *arrays, self._activation)
+        held = self._held()._replace(dW=terms["weight"], db=terms.get("bias"))
+        run = self._kernels.hold_backward(held, self._activation)
         sums = [(updates.flat(self._grads[name]), updates.flat(terms[name])) for name in terms]
         self._adding = run, sums
         return self._adding
@@ -179,36 +181,54 @@ class Linear(Module):
         TypeError, ValueError
             Where a dtype or shape differs or ``out`` overlaps. Nothing has been written then.
         """
-        if out is None and type(X) is ndarray and len(x_shape := X.shape) == 2:
+        if type(X) is ndarray and len(x_shape := X.shape) == 2 and type(out) in OUT_TYPES:
             # The fast path, here and in `predict`: in a function of its own it took 0.05 us more.
-            # dtype and length of the rows are looked at by the pass.
-            rows, shape = X, (x_shape[0], self.out_features)
-            A = result = empty(shape, self.dtype)
-        else:
-            rows, A, result = self._checked(X, out)
-            x_shape, shape = X.shape, A.shape
-        activation = self._activation
-        V = kept = None
-        if activation is not None:
-            if activation.from_output:
-                kept = result
-            else:
-                V = kept = empty(result.shape, self.dtype)
-        if not (self._forward or self._hold_forward())(rows, V, result):
-            raise self._mismatch(X)
-        self._kept = (rows, kept, x_shape, shape)
-        return A if out is None else checks.deliver(A, out)
+            # The pass looks at dtypes and shapes, and whether it may write to ``out``.
+            shape = x_shape[0], self.out_features
+            A = empty(shape, self.dtype) if out is None else out
+            V = kept = None
+            activation = self._activation
+            if activation is not None:
+                if activation.from_output:
+                    kept = A
+                else:
+                    V = kept = empty(shape, self.dtype)
+            if (self._forward or self._hold_forward())(X, V, A):
+                self._kept = (X, kept, x_shape, shape)
+                return A
+        return self._run_forward(X, out, keep=True)
 
     def predict(self, X: Array, out: Array | None = None) -> Array:
         """Return the same bits as `forward`, keeping nothing. Parameters as there."""
-        if out is None and type(X) is ndarray and X.ndim == 2:
-            rows = X
-            A = result = empty((len(X), self.out_features), self.dtype)
-        else:
-            rows, A, result = self._checked(X, out)
-        if not (self._forward or self._hold_forward())(rows, None, result):
-            raise self._mismatch(X)
-        return A if out is None else checks.deliver(A, out)
+        if type(X) is ndarray and X.ndim == 2 and type(out) in OUT_TYPES:
+            A = empty((len(X), self.out_features), self.dtype) if out is None else out
+            if (self._forward or self._hold_forward())(X, None, A):
+                return A
+        return self._run_forward(X, out, keep=False)
+
+    def _run_forward(self, X: Array, out: Array | None, keep: bool) -> Array:
+        """Do what the fast path of `forward` and `predict` does not serve, or say what is wrong."""
+        rows = checks.matrix(X, self.dtype, self.in_features)
+        shape = (*X.shape[:-1], self.out_features)
+        checked = self._output(out, shape, X)
+        # The second is for an ``out`` that surrounds X, though it shares no element with it.
+        for A in (checked, empty(shape, self.dtype)):
+            result = checks.as_rows(A)
+            V, kept = self._to_keep(result) if keep else (None, None)
+            if (self._forward or self._hold_forward())(rows, V, result):
+                if keep:
+                    self._kept = (rows, kept, X.shape, shape)
+                return checks.deliver(A, out)
+        raise TypeError(f"X: expected {self.dtype!r}, got {X.dtype!r}")
+
+    def _to_keep(self, A: Array) -> tuple[Array | None, Array | None]:
+        """Return room for what the pass shall put beside A, and what `backward` will read."""
+        if self._activation is None:
+            return None, None
+        if self._activation.from_output:
+            return None, A
+        V = empty(A.shape, self.dtype)
+        return V, V
 
     def backward(
         self,
@@ -244,34 +264,37 @@ class Linear(Module):
             run, sums = self._adding or self._hold_adding()
         else:
             run, sums = self._backward or self._hold_backward(), NO_SUMS
-        done = False
-        if type(dY) is ndarray and self._kept is not None:
+        if type(dY) is ndarray and self._kept is not None and type(out) in OUT_TYPES:
             # The fast path. The pass refuses more axes than two as it does other shapes: looking
             # for them here as well took 0.05 us.
             X, V, x_shape, _ = self._kept
-            if out is None:
-                dX = empty(x_shape, self.dtype) if input_grad else None
-            else:
-                dX = self._output(out, x_shape, dY, X, V)
-            done = run(dY, V, X, dX)
+            dX = empty(x_shape, self.dtype) if out is None and input_grad else out
+            # The pass that adds does not know the gradients that ``out`` must lie apart from.
+            done = (out is None or not accumulate) and run(dY, V, X, dX)
+        else:
+            done = False
         if not done:
-            dX = self._run_checked(run, dY, input_grad, out)
+            dX = self._run_backward(run, dY, input_grad, out)
         for total, term in sums:
             updates.add(total, term)
-        return dX if out is None else checks.deliver(dX, out)  # type: ignore[arg-type]
+        return dX
 
-    def _run_checked(
+    def _run_backward(
         self, run: kernels.Backward, dY: Array, input_grad: bool, out: Array | None
     ) -> Array | None:
-        """Run a backward pass for whatever dY its fast path does not serve, and return dX."""
+        """Do what the fast path of `backward` does not serve, or say what is wrong."""
         dY = checks.array("dY", dY, self.dtype)
         x_shape = self._check_backward(dY.shape, dY.dtype)
         X, V = self._kept[:2]  # type: ignore[index]  # _check_backward found it
-        dX = self._output(out, x_shape, dY, *self._kept_arrays()) if input_grad else None
-        rows, others = checks.as_rows(dY), (V, X, None if dX is None else checks.as_rows(dX))
-        if not (run(rows, *others) or run(np.ascontiguousarray(rows), *others)):
-            raise RuntimeError("backward: the dtype of an array that forward kept has changed")
-        return dX
+        rows = np.ascontiguousarray(checks.as_rows(dY))
+        results: list[Any] = [None]
+        if input_grad:
+            checked = self._output(out, x_shape, dY, *self._kept_arrays())
+            results = [checked, empty(x_shape, self.dtype)]  # the second as in `_run_forward`
+        for dX in results:
+            if run(rows, V, X, None if dX is None else checks.as_rows(dX)):
+                return dX if out is None else checks.deliver(dX, out)
+        raise RuntimeError("backward: the dtype of an array that forward kept has changed")
 
     def astype(self, dtype: DTypeLike) -> Linear:
         """Return a copy whose parameters are cast to ``dtype``."""
@@ -305,21 +328,9 @@ class Linear(Module):
     def _arrays(self) -> tuple[Array | None, ...]:
         return self._W, self._b, self._dW, self._db
 
-    def _checked(self, X: Array, out: Array | None) -> tuple[Array, Array, Array]:
-        """Return X as rows of M, and the array for A, as it is and as rows of N."""
-        rows = checks.matrix(X, self.dtype, self.in_features)
-        shape = (*X.shape[:-1], self.out_features)
-        A = self._output(out, shape, X)
-        return rows, A, checks.as_rows(A)
-
     def _output(self, out: Array | None, shape: Shape, *read: Array | None) -> Array:
         """Return the array for a result that is computed from arrays read and from the layer's."""
         return checks.output(out, shape, self.dtype, (*read, *self._arrays()))
-
-    def _mismatch(self, X: Array) -> TypeError:
-        """Raise what is wrong with an X that the passes refused, or return that it is its dtype."""
-        checks.matrix(X, self.dtype, self.in_features)
-        return TypeError(f"X: expected {self.dtype!r}, got {X.dtype!r}")
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()

@@ -6,10 +6,12 @@ from abc import abstractmethod
 from typing import Any
 
 import numpy as np
+from numpy import empty, ndarray  # found by name: each np. in a fast path takes 0.04 us
 
 from fastlinear.kernels import reductions
+from fastlinear.kernels.apart import may_fill
 from fastlinear.layers import checks
-from fastlinear.layers.checks import Array
+from fastlinear.layers.checks import OUT_TYPES, Array
 from fastlinear.layers.module import Module
 
 
@@ -19,25 +21,12 @@ class Map(Module):
     _keeps_output: bool  # backward starts from Y; otherwise from X
 
     @abstractmethod
-    def _apply(self, X: Array, Y: Array) -> None:
-        """Fill Y from X, both as rows."""
+    def _apply(self, X: Array, Y: Array) -> bool:
+        """Fill Y from X, both matrices; return whether they fit, as for `kernels.Map`."""
 
     @abstractmethod
-    def _pull_back(self, dY: Array, V: Array, dX: Array) -> None:
-        """Fill dX from dY and V, which is Y or X, all as rows."""
-
-    def _run(self, X: Array, out: Array | None) -> tuple[Array, Array, Array]:
-        """Return X as rows, Y as rows, and Y for the caller."""
-        x = checks.array("X", X)
-        if out is None and x.ndim == 2:  # nearly always: this is part of what a small array takes
-            Y = np.empty(x.shape, x.dtype)
-            self._apply(x, Y)
-            return x, Y, Y
-        rows = checks.as_rows(x)
-        Y = checks.output(out, x.shape, x.dtype, (x,))
-        result = checks.as_rows(Y)
-        self._apply(rows, result)
-        return rows, result, checks.deliver(Y, out)
+    def _pull_back(self, dY: Array, V: Array, dX: Array) -> bool:
+        """Fill dX from dY and V, which is Y or X, all matrices; return as `_apply`."""
 
     def forward(self, X: Array, *, out: Array | None = None) -> Array:
         """Return Y and keep X or Y, whichever the derivative is taken of.
@@ -49,14 +38,36 @@ class Map(Module):
         out : ndarray, optional
             Where to put Y.
         """
-        rows, result, Y = self._run(X, out)
-        kept = result if self._keeps_output else rows
-        self._kept = (kept, kept, X.shape, X.shape)
-        return Y
+        if type(X) is ndarray and type(out) in OUT_TYPES:
+            Y = empty(X.shape, X.dtype) if out is None else out
+            if self._apply(X, Y):  # which refuses more axes than two as it does other dtypes
+                kept, shape = Y if self._keeps_output else X, X.shape
+                self._kept = (kept, kept, shape, shape)
+                return Y
+        return self._run(X, out, keep=True)
 
     def predict(self, X: Array, out: Array | None = None) -> Array:
         """Return Y, keeping nothing."""
-        return self._run(X, out)[2]
+        if type(X) is ndarray and type(out) in OUT_TYPES:
+            Y = empty(X.shape, X.dtype) if out is None else out
+            if self._apply(X, Y):
+                return Y
+        return self._run(X, out, keep=False)
+
+    def _run(self, X: Array, out: Array | None, keep: bool) -> Array:
+        """Do what the fast path of `forward` and `predict` does not serve, or say what is wrong."""
+        x = checks.array("X", X)
+        rows = adjacent_rows(x)
+        checked = checks.output(out, x.shape, x.dtype, (x,))
+        # The second is for an ``out`` that surrounds X, though it shares no element with it.
+        for Y in (checked, empty(x.shape, x.dtype)):
+            result = checks.as_rows(Y)
+            if self._apply(rows, result):
+                if keep:
+                    kept = result if self._keeps_output else checks.as_rows(x)
+                    self._kept = (kept, kept, x.shape, x.shape)
+                return checks.deliver(Y, out)
+        raise TypeError(f"X: expected float32 or float64, got {X.dtype!r}")
 
     def backward(
         self,
@@ -67,17 +78,33 @@ class Map(Module):
         out: Array | None = None,
     ) -> Array | None:
         """Return dX; with ``input_grad=False`` there is nothing to do."""
+        if type(dY) is ndarray and self._kept is not None and input_grad:
+            _, V, shape, _ = self._kept
+            if V is not None and shape == dY.shape and type(out) in OUT_TYPES:
+                dX = empty(shape, dY.dtype) if out is None else out
+                if self._pull_back(dY, V, dX):
+                    return dX
+        return self._run_backward(dY, input_grad, out)
+
+    def _run_backward(self, dY: Array, input_grad: bool, out: Array | None) -> Array | None:
+        """Do what the fast path of `backward` does not serve, or say what is wrong."""
         checks.wanted(input_grad, out)
         dY = checks.array("dY", dY)
         shape = self._check_backward(dY.shape, dY.dtype)
         if not input_grad:
             return None
-        assert self._kept is not None
-        V = self._kept[1]
+        V = self._kept[1]  # type: ignore[index]  # _check_backward found it
         assert V is not None
-        dX = checks.output(out, shape, dY.dtype, (dY, *self._kept_arrays()))
-        self._pull_back(checks.as_rows(dY), V, checks.as_rows(dX))
-        return checks.deliver(dX, out)
+        checked = checks.output(out, shape, dY.dtype, (dY, V))
+        for dX in (checked, empty(shape, dY.dtype)):  # the second as in `_run`
+            if self._pull_back(adjacent_rows(dY), adjacent_rows(V), checks.as_rows(dX)):
+                return checks.deliver(dX, out)
+        raise RuntimeError("backward: the dtype of an array that forward kept has changed")
+
+
+def adjacent_rows(array: Array) -> Array:
+    """Return an array as rows without gaps in memory, a copy where it is not."""
+    return np.ascontiguousarray(checks.as_rows(array))
 
 
 class Softmax(Map):
@@ -94,8 +121,15 @@ class Softmax(Map):
         """Return nothing: there are no arguments."""
         return {}
 
-    def _apply(self, X: Array, Y: Array) -> None:
-        reductions.softmax(np.ascontiguousarray(X), Y)
+    def _apply(self, X: Array, Y: Array) -> bool:
+        fits = X.dtype in checks.FLOATS and X.ndim == 2 and may_fill(Y, X.shape, X.dtype, (X,))
+        if fits:
+            reductions.softmax(np.ascontiguousarray(X), Y)
+        return fits
 
-    def _pull_back(self, dY: Array, V: Array, dX: Array) -> None:
-        reductions.softmax_backward(np.ascontiguousarray(dY), V, dX)
+    def _pull_back(self, dY: Array, V: Array, dX: Array) -> bool:
+        fits = dY.dtype == V.dtype and dY.ndim == 2 and dY.shape == V.shape
+        fits = fits and may_fill(dX, V.shape, V.dtype, (dY, V))
+        if fits:
+            reductions.softmax_backward(np.ascontiguousarray(dY), V, dX)
+        return fits

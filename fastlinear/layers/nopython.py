@@ -10,7 +10,7 @@ from numba.core import config
 
 from fastlinear.kernels import interpreted, network, network_gradients
 from fastlinear.kernels.alignment import aligned_copy
-from fastlinear.kernels.formulation import derivative, parameters
+from fastlinear.kernels.bound import derivative, parameters
 from fastlinear.layers.activation import ElementWise
 from fastlinear.layers.checks import Array
 from fastlinear.layers.linear import Linear

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import fastlinear as fl
 from fastlinear import kernels
-from fastlinear.layers.activation import resolve
+from fastlinear.layers.activation import ElementWise, resolve
 from fastlinear.profile.cases import PRODUCTS, Array, Case, Data, Order
 
 LOOPS_WORK = 2**29
@@ -111,22 +111,27 @@ class Kernels(Contestant):
         return Run(call, results)
 
     def activation(self, data: Data) -> Run:
-        """Return the run of equation (16)."""
-        act, Y = _activation(data.case), data.output("Y")
-        return filled(partial(self.kernels.activation_forward, act, data.Z, Y), Y=Y)
+        """Return the run of equation (16), of an activation layer."""
+        Y = data.output("Y")
+        return filled(partial(self.activation_layer(data).predict, data.Z, Y), Y=Y)
 
     def activation_step(self, data: Data) -> Run:
-        """Return the run of equations (16) and (18)."""
-        act, Z, dY = _activation(data.case), data.Z, data.dY
+        """Return the run of equations (16) and (18), of an activation layer."""
+        act, Z, dY = self.activation_layer(data), data.Z, data.dY
         Y, dX = data.output("Y"), data.output("dX")
-        V = Y if act.from_output else Z
-        forward, backward = self.kernels.activation_forward, self.kernels.activation_backward
 
         def call() -> None:
-            forward(act, Z, Y)
-            backward(act, dY, V, dX)
+            act.forward(Z, out=Y)
+            act.backward(dY, out=dX)
 
         return filled(call, Y=Y, dX=dX)
+
+    def activation_layer(self, data: Data) -> ElementWise:
+        """Return the activation of a case by itself."""
+        act = resolve(data.case.activation)
+        assert act is not None
+        act.formulation = self.kernels.name
+        return act
 
 
 class LayerOrder(Kernels):
@@ -144,10 +149,3 @@ class LayerOrder(Kernels):
 def takes_too_long(name: str, case: Case) -> bool:
     """Return whether a contestant is left out of a case because nobody would wait for it."""
     return name == "loops" and case.flops > 2 * LOOPS_WORK
-
-
-def _activation(case: Case) -> Any:
-    """Return the activation of a case."""
-    act = resolve(case.activation)
-    assert act is not None
-    return act
