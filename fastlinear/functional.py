@@ -12,7 +12,7 @@ from fastlinear import kernels
 from fastlinear.kernels import Held
 from fastlinear.layers import checks
 from fastlinear.layers.activation import NAMES, ElementWise, resolve
-from fastlinear.layers.checks import FLOATS, OUT_TYPES, Array
+from fastlinear.layers.checks import FLOATS, Array
 
 
 def linear(
@@ -48,7 +48,7 @@ def linear(
     """
     run, h = kernels.formulation(formulation), _activation(activation)
     plain = type(X) is ndarray and type(W) is ndarray
-    plain = plain and type(b) in OUT_TYPES and type(out) in OUT_TYPES
+    plain = plain and all(a is None or type(a) is ndarray for a in (b, out))
     if plain and X.ndim == 2 and W.ndim == 2 and W.dtype in FLOATS:
         # The fast path: the pass looks at dtypes and shapes, and whether it may write to ``out``.
         A = empty((len(X), len(W)), W.dtype) if out is None else out

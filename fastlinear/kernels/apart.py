@@ -119,7 +119,7 @@ def unbox_span(typ: Span, array: Any, c: Any) -> NativeValue:
     return NativeValue(cgutils.pack_struct(builder, addresses))
 
 
-@compiled(internal=True)
+@compiled(internal=True, inline=True)
 def span_of(A, rows, columns, item):
     """Return the span of a matrix, that of nothing where it has no elements or no address."""
     if A.data == 0 or rows == 0 or columns == 0:
@@ -128,13 +128,13 @@ def span_of(A, rows, columns, item):
     return span(A.data + min(down, 0) + min(right, 0), A.data + max(down, 0) + max(right, 0) + item)
 
 
-@compiled(internal=True)
+@compiled(internal=True, inline=True)
 def array_span(array):
     """Return the span of a 2-D array."""
     return span_of(view(array), array.shape[0], array.shape[1], array.itemsize)
 
 
-@compiled(internal=True)
+@compiled(internal=True, inline=True)
 def is_whole(C, rows, columns):
     """Return whether an array has this shape and lies in memory row by row, without gaps."""
     at, item = view(C), C.itemsize

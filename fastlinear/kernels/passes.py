@@ -117,7 +117,7 @@ def forward_entry(dtype: np.dtype[Any]) -> Callable[..., bool]:
     return forward.entry(Lent(HELD, 1), *[Lent(dtype, 2)] * 2, Lent(dtype, 2, filled=True))
 
 
-@compiled(internal=True)
+@compiled(internal=True, inline=True)
 def apart_from_layer(out, layer, item):
     """Return whether a span lies apart from all arrays of a layer."""
     N, M = layer.N, layer.M
@@ -176,7 +176,7 @@ def backward_entry(dtype: np.dtype[Any]) -> Callable[..., bool]:
     return backward.entry(Lent(HELD, 1), *[Lent(dtype, 2)] * 3, Lent(dtype, 2, filled=True))
 
 
-@compiled(internal=True)
+@compiled(internal=True, inline=True)
 def fit(dA, V, X, dX, layer):
     """Return whether `backward` can take these arrays."""
     S, M = X.shape

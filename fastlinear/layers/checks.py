@@ -22,8 +22,6 @@ Array = NDArray[Any]
 Shape = tuple[int, ...]
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
-# Types of an ``out`` that compiled passes look at by themselves.
-OUT_TYPES = (type(None), np.ndarray)
 # Work that `shares_memory` may spend on awkward strides before an overlap is simply assumed.
 OVERLAP_WORK = 1000
 

@@ -11,7 +11,7 @@ from numpy import empty, ndarray  # found by name: each np. in a fast path takes
 from fastlinear.kernels import reductions
 from fastlinear.kernels.apart import may_fill
 from fastlinear.layers import checks
-from fastlinear.layers.checks import OUT_TYPES, Array
+from fastlinear.layers.checks import Array
 from fastlinear.layers.module import Module
 
 
@@ -38,7 +38,7 @@ class Map(Module):
         out : ndarray, optional
             Where to put Y.
         """
-        if type(X) is ndarray and type(out) in OUT_TYPES:
+        if type(X) is ndarray and (out is None or type(out) is ndarray):
             Y = empty(X.shape, X.dtype) if out is None else out
             if self._apply(X, Y):  # which refuses more axes than two as it does other dtypes
                 kept, shape = Y if self._keeps_output else X, X.shape
@@ -48,7 +48,7 @@ class Map(Module):
 
     def predict(self, X: Array, out: Array | None = None) -> Array:
         """Return Y, keeping nothing."""
-        if type(X) is ndarray and type(out) in OUT_TYPES:
+        if type(X) is ndarray and (out is None or type(out) is ndarray):
             Y = empty(X.shape, X.dtype) if out is None else out
             if self._apply(X, Y):
                 return Y
@@ -79,8 +79,8 @@ class Map(Module):
     ) -> Array | None:
         """Return dX; with ``input_grad=False`` there is nothing to do."""
         if type(dY) is ndarray and self._kept is not None and input_grad:
-            _, V, shape, _ = self._kept
-            if V is not None and shape == dY.shape and type(out) in OUT_TYPES:
+            V, _, shape, _ = self._kept
+            if shape == dY.shape and (out is None or type(out) is ndarray):
                 dX = empty(shape, dY.dtype) if out is None else out
                 if self._pull_back(dY, V, dX):
                     return dX
@@ -93,8 +93,7 @@ class Map(Module):
         shape = self._check_backward(dY.shape, dY.dtype)
         if not input_grad:
             return None
-        V = self._kept[1]  # type: ignore[index]  # _check_backward found it
-        assert V is not None
+        V = self._kept[0]  # type: ignore[index]  # _check_backward found it
         checked = checks.output(out, shape, dY.dtype, (dY, V))
         for dX in (checked, empty(shape, dY.dtype)):  # the second as in `_run`
             if self._pull_back(adjacent_rows(dY), adjacent_rows(V), checks.as_rows(dX)):
