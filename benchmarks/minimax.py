@@ -149,9 +149,9 @@ def mills_fit(dtype: type, farthest: mpf, degree: int) -> Fit:
         {dtype: degree},
         {dtype: degree + 1},
         stretched,
-        # Starting from 7/8 and 7/4 both stay below a power of two, with its larger roundings, for
-        # small a: 3.3 ULP in gelu, not 4.8.
-        0.875,
+        # Starting from 3/4 and 3/2, neither they nor the denominator lie just above a power of two,
+        # with its larger roundings, where gelu lies just below one: 3.5 ULP; from 7/8 and 7/4 4.0.
+        0.75,
     )
 
 
@@ -165,7 +165,14 @@ def fits() -> list[Fit]:
             expm1_tail,
             lambda r: abs(r / (1 + r * expm1_tail(r))),
             (-half_ln2, half_ln2),
-            degrees(5, 10),
+            {np.float32: 5},
+        ),
+        Fit(
+            "EXPM1_TAIL: the same, further up for what rounds n downwards",
+            expm1_tail,
+            lambda r: abs(r / (1 + r * expm1_tail(r))),
+            (-half_ln2, mpmath.log(1.5) * margin),
+            {np.float64: 10},
         ),
         Fit(
             "SHORT_TAIL: (e^r - 1 - r) / r^2, error relative to e^r",

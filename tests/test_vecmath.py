@@ -25,9 +25,10 @@ import ulp  # the references, and the sweep that LLVM vectorises
 DTYPES = (np.float32, np.float64)
 INF, NAN = math.inf, math.nan
 
-# The largest error over all float32 (benchmarks/ulp.py), rounded up: the contract.
-BOUNDS = {"exp": 1.0, "expm1": 2.0, "log": 1.5, "log1p": 2.0, "erf": 1.5}
-BOUNDS |= {"sigmoid": 2.0, "tanh": 2.0, "silu": 2.0, "log_sigmoid": 2.0}
+# The largest errors over all float32 and dense float64 (benchmarks/ulp.py), rounded up: the
+# contract.
+BOUNDS = {"exp": 1.0, "expm1": 1.5, "log": 1.6, "log1p": 2.0, "erf": 1.1}
+BOUNDS |= {"sigmoid": 2.0, "tanh": 2.0, "silu": 2.0, "log_sigmoid": 2.1}
 CASES = {case.name: case for case in ulp.cases() if case.name in BOUNDS}
 
 # f(0), f(-0), f(inf), f(-inf), and (x, f(x)) where a formula must not be trusted; exact, so
@@ -56,7 +57,7 @@ def values(name, x):
 @pytest.mark.parametrize("name", BOUNDS)
 def test_error_on_dense_samples(name, dtype):
     single = dtype == np.float32
-    inputs = ulp.float32_inputs(stride=50_021) if single else ulp.float64_inputs(samples=900)
+    inputs = ulp.float32_inputs(stride=50_021) if single else ulp.float64_inputs(samples=30_000)
     largest, where = ulp.worst(CASES[name], inputs)
     assert largest <= BOUNDS[name], where
 

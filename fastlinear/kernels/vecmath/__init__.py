@@ -6,8 +6,9 @@ explicit fused multiply-adds, IEEE division, no call to a C library. So LLVM vec
 loop over them, and a result has the same bits at every vector width, position and machine.
 
 Each docstring states the largest errors that ``benchmarks/ulp.py`` measured for float32 and for
-float64: over all float32 values and over dense samples of float64. Zeros keep their sign, NaN gives
-NaN, and subnormal results are rounded like any other.
+float64: over all float32 values, and over ten million samples of float64 and more where errors are
+large, or some hundred thousand where it takes 50 digits to judge them. Zeros keep their sign, NaN
+gives NaN, and subnormal results are rounded like any other.
 
 An activation of the user's own may call them, and is vectorised as the built-in ones are:
 

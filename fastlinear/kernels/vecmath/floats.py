@@ -55,6 +55,7 @@ def polynomial(
     times: float = 1.0,
     of: float = 1.0,
     chains: tuple[int, int] = (1, 1),
+    first_alone: bool = False,
     block: int = 0,
 ) -> Any:
     """Make ``p(x)``: the polynomial with these coefficients, lowest degree first.
@@ -65,7 +66,8 @@ def polynomial(
     The coefficients of each dtype may be dealt out to so many ``chains`` (1, 2 or 4), which do not
     wait for each other: to two the even and the odd degrees, in x^2. A long chain of fmas takes
     longer than all the work on the vectors under way at once. Cycles a vector: in float64 tanh 21
-    in one chain, 17 in two; in float32 GELU 19 in one, 16.5 in two.
+    in one chain, 17 in two; in float32 GELU 19 in one, 16.5 in two. With ``first_alone`` the first
+    coefficient is added last, to all the others: it is rounded once, not in its chain as well.
 
     Where the even and the odd degrees would cancel, because signs alternate and x is positive, a
     ``block`` of so many coefficients is a chain, and the polynomial one in x^block of their values.
@@ -75,11 +77,12 @@ def polynomial(
         return [times * of**k * c for k, c in enumerate(coefficients)]
 
     choices = (stretched(float32), chains[0]), (stretched(float64), chains[1])
+    value_of = _first_alone if first_alone else _evaluated
 
     def interpreted(x):
         coefficients, apart = choices[type(x) is np.float64]
         coefficients = [*map(type(x), coefficients)]
-        return _evaluated(coefficients, x, apart, block, exact_fma, operator.mul)
+        return value_of(coefficients, x, apart, block, exact_fma, operator.mul)
 
     @intrinsic_or(interpreted)
     def evaluate(typingctx, x):
@@ -88,7 +91,7 @@ def polynomial(
 
         def codegen(context, builder, signature, args):
             constants = [ir.Constant(args[0].type, float(c)) for c in coefficients]
-            return _evaluated(constants, args[0], apart, block, builder.fma, builder.fmul)
+            return value_of(constants, args[0], apart, block, builder.fma, builder.fmul)
 
         return x(x), codegen
 
@@ -110,6 +113,14 @@ def _evaluated(
         _evaluated(coefficients[i::2], square, chains // 2, 0, fma, multiply) for i in (0, 1)
     )
     return fma(odd, x, even)
+
+
+def _first_alone(
+    coefficients: list[Any], x: Any, chains: int, block: int, fma: Any, multiply: Any
+) -> Any:
+    """Return what `_evaluated` does, the first coefficient added to the value of the others."""
+    first, *others = coefficients
+    return fma(_evaluated(others, x, chains, block, fma, multiply), x, first)
 
 
 def _horner(coefficients: list[Any], x: Any, fma: Any) -> Any:

@@ -108,7 +108,7 @@ def log_reduced(g, n):
 
 @inlined
 def log(x):
-    """Return the natural logarithm of x: -inf at 0, NaN below. Measured: 1.05, 1.24 ULP."""
+    """Return the natural logarithm of x: -inf at 0, NaN below. Measured: 1.05, 1.55 ULP."""
     real = type(x)
     small = x < real(1)
     raised = select(small, x * power_of_two(RAISE(x)), x)
@@ -122,7 +122,7 @@ def log(x):
 
 @inlined
 def log1p(x):
-    """Return log(1 + x): -inf at -1, NaN below. Measured: 1.55, 1.59 ULP."""
+    """Return log(1 + x): -inf at -1, NaN below. Measured: 1.55, 1.89 ULP."""
     real = type(x)
     n = exponent((real(1) + x) * real(ROOT_2))
     scale = power_of_two(real(2) - n)
@@ -135,7 +135,7 @@ def log1p(x):
 
 @inlined
 def softplus(x, p):
-    """Return log(1 + e^(p x)) / p. Measured for p = 1: 1.99, 1.62 ULP.
+    """Return log(1 + e^(p x)) / p. Measured for p = 1: 1.99, 1.96 ULP.
 
     That is log(1 + e^-|p x|) / p and, where p x > 0, x.
     """
@@ -147,5 +147,5 @@ def softplus(x, p):
 
 @inlined
 def log_sigmoid(x):
-    """Return log(sigmoid(x)) = -log(1 + e^-x). Measured: 1.99, 1.51 ULP."""
+    """Return log(sigmoid(x)) = -log(1 + e^-x). Measured: 1.99, 2.02 ULP."""
     return -softplus(-x, type(x)(1))
