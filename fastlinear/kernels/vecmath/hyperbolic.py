@@ -59,7 +59,7 @@ TANH_REST = polynomial(
 
 @inlined
 def tanh(x):
-    """Return tanh(x) = -expm1(-2|x|) / (2 + expm1(-2|x|)), signed. Measured: 1.95, 2.00 ULP.
+    """Return tanh(x) = -expm1(-2|x|) / (2 + expm1(-2|x|)), signed. Measured: 1.94, 2.00 ULP.
 
     |x| = r - n (ln 2)/2, n <= 0, so e^-2|x| = (1 + s) 2^n with s = e^-2r - 1. The r of n = -1 and
     -2, where s counts most, is exact; what the rounded ln 2 lacks goes to the smaller term of s.

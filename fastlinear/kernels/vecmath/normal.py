@@ -137,7 +137,7 @@ def damped_quotient(y, D, a):
 
 @inlined
 def erf(x):
-    """Return the error function 2/sqrt(pi) integral_0^x e^-t^2 dt. Measured: 0.99, 1.05 ULP."""
+    """Return the error function 2/sqrt(pi) integral_0^x e^-t^2 dt. Measured: 1.00, 1.05 ULP."""
     real = type(x)
     a = abs(x)
     near = fma(a, ERF_REST(a * a), a)
