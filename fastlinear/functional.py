@@ -47,9 +47,8 @@ def linear(
         Where a dtype or shape differs, a name is unknown or ``out`` overlaps an input.
     """
     run, h = kernels.formulation(formulation), _activation(activation)
-    plain = type(X) is ndarray and type(W) is ndarray
-    plain = plain and all(a is None or type(a) is ndarray for a in (b, out))
-    if plain and X.ndim == 2 and W.ndim == 2 and W.dtype in FLOATS:
+    plain = (b is None or type(b) is ndarray) and (out is None or type(out) is ndarray)
+    if plain and _are_matrices(X, W):
         # The fast path: the pass looks at dtypes and shapes, and whether it may write to ``out``.
         A = empty((len(X), len(W)), W.dtype) if out is None else out
         if run.hold_forward(Held(W, b, None, None), h)(X, None, A):
@@ -95,6 +94,10 @@ def linear_backward(
         Where a dtype or shape differs or the formulation is unknown.
     """
     run = kernels.formulation(formulation)
+    if _are_matrices(dY, X, W):
+        dX, dW, db = empty(X.shape, W.dtype), empty(W.shape, W.dtype), empty(len(W), W.dtype)
+        if run.hold_backward(Held(W, None, dW, db), None)(dY, None, X, dX):
+            return dX, dW, db
     W, rows = _weight_and_rows(W, "X", X, 1)
     _, gradients = _weight_and_rows(W, "dY", dY, 0)
     checks.same_shape("dY", dY, (*X.shape[:-1], W.shape[0]), "the leading axes of X, then N")
@@ -116,6 +119,14 @@ def _activation(activation: str | ElementWise | None) -> ElementWise | None:
 def _built_in(name: str) -> ElementWise | None:
     """Return a built-in activation: a new one, whose kernels are looked up, took 14 us a call."""
     return resolve(name)
+
+
+def _are_matrices(*arrays: Any) -> bool:
+    """Return whether all are 2-D arrays, the last of them of float32 or float64."""
+    for array in arrays:
+        if type(array) is not ndarray or array.ndim != 2:
+            return False
+    return arrays[-1].dtype in FLOATS
 
 
 def _weight_and_rows(W: Array, name: str, X: Any, axis: int) -> tuple[Array, Array]:

@@ -6,6 +6,7 @@ import re
 import sys
 from pathlib import Path
 
+import mpmath
 import numpy as np
 import pytest
 from bits import bits
@@ -16,6 +17,7 @@ from numba.core.errors import TypingError
 
 from fastlinear.kernels import vecmath
 from fastlinear.kernels.jit import compiled
+from fastlinear.kernels.vecmath import exponential, gates, normal
 from fastlinear.kernels.vecmath.exponential import decay
 from fastlinear.kernels.vecmath.floats import exponent, power_of_two, select
 
@@ -60,6 +62,31 @@ def test_error_on_dense_samples(name, dtype):
     inputs = ulp.float32_inputs(stride=50_021) if single else ulp.float64_inputs(samples=30_000)
     largest, where = ulp.worst(CASES[name], inputs)
     assert largest <= BOUNDS[name], where
+
+
+def test_constants_are_the_nearest_floats():
+    """One that was a bit off took half an ULP of GELU's in float64."""
+    assert float(mpmath.sqrt(2 * mpmath.pi)) == normal.ROOT_2_PI
+    assert float(mpmath.sqrt(2)) == normal.ROOT_2
+    assert float(1 / mpmath.sqrt(2 * mpmath.pi)) == gates.INVERSE_ROOT_2_PI
+
+
+@pytest.mark.parametrize("parts", [("LN2", "LN2_REST"), ("LN2_SHORT", "LN2_LONG")])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_parts_of_a_logarithm_add_up(parts, dtype):
+    total = sum(mpmath.mpf(float(value(part, dtype))) for part in parts)
+    assert abs(total - mpmath.log(2)) < float(np.finfo(dtype).eps) * 2**-20
+
+
+def value(name, dtype):
+    """Return a constant that differs between the dtypes."""
+    part = getattr(exponential, name)
+
+    @compiled
+    def read(x):
+        return part(x)
+
+    return read(dtype(1))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
