@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -211,9 +211,7 @@ class Linear(Module):
         """Do what the fast path of `forward` and `predict` does not serve, or say what is wrong."""
         rows = checks.matrix(X, self.dtype, self.in_features)
         shape = (*X.shape[:-1], self.out_features)
-        checked = self._output(out, shape, X)
-        # The second is for an ``out`` that surrounds X, though it shares no element with it.
-        for A in (checked, empty(shape, self.dtype)):
+        for A in self._outputs(out, shape, X):
             result = checks.as_rows(A)
             V, kept = self._to_keep(result) if keep else (None, None)
             if (self._forward or self._hold_forward())(rows, V, result):
@@ -288,13 +286,10 @@ class Linear(Module):
         x_shape = self._check_backward(dY.shape, dY.dtype)
         X, V = self._kept[:2]  # type: ignore[index]  # _check_backward found it
         rows = np.ascontiguousarray(checks.as_rows(dY))
-        results: list[Any] = [None]
-        if input_grad:
-            checked = self._output(out, x_shape, dY, *self._kept_arrays())
-            results = [checked, empty(x_shape, self.dtype)]  # the second as in `_run_forward`
+        results = self._outputs(out, x_shape, dY, *self._kept_arrays()) if input_grad else (None,)
         for dX in results:
             if run(rows, V, X, None if dX is None else checks.as_rows(dX)):
-                return dX if out is None else checks.deliver(dX, out)
+                return None if dX is None else checks.deliver(dX, out)
         raise RuntimeError("backward: the dtype of an array that forward kept has changed")
 
     def astype(self, dtype: DTypeLike) -> Linear:
@@ -329,9 +324,9 @@ class Linear(Module):
     def _arrays(self) -> tuple[Array | None, ...]:
         return self._W, self._b, self._dW, self._db
 
-    def _output(self, out: Array | None, shape: Shape, *read: Array | None) -> Array:
-        """Return the array for a result that is computed from arrays read and from the layer's."""
-        return checks.output(out, shape, self.dtype, (*read, *self._arrays()))
+    def _outputs(self, out: Array | None, shape: Shape, *read: Array | None) -> Iterator[Array]:
+        """Yield arrays for a result that is computed from arrays read and from the layer's."""
+        return checks.outputs(out, shape, self.dtype, (*read, *self._arrays()))
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()

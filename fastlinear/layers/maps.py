@@ -38,9 +38,9 @@ class Map(Module):
         out : ndarray, optional
             Where to put Y.
         """
-        if type(X) is ndarray and (out is None or type(out) is ndarray):
+        if type(X) is ndarray and X.ndim == 2 and (out is None or type(out) is ndarray):
             Y = empty(X.shape, X.dtype) if out is None else out
-            if self._apply(X, Y):  # which refuses more axes than two as it does other dtypes
+            if self._apply(X, Y):
                 kept, shape = Y if self._keeps_output else X, X.shape
                 self._kept = (kept, kept, shape, shape)
                 return Y
@@ -48,7 +48,7 @@ class Map(Module):
 
     def predict(self, X: Array, out: Array | None = None) -> Array:
         """Return Y, keeping nothing."""
-        if type(X) is ndarray and (out is None or type(out) is ndarray):
+        if type(X) is ndarray and X.ndim == 2 and (out is None or type(out) is ndarray):
             Y = empty(X.shape, X.dtype) if out is None else out
             if self._apply(X, Y):
                 return Y
@@ -58,9 +58,7 @@ class Map(Module):
         """Do what the fast path of `forward` and `predict` does not serve, or say what is wrong."""
         x = checks.array("X", X)
         rows = adjacent_rows(x)
-        checked = checks.output(out, x.shape, x.dtype, (x,))
-        # The second is for an ``out`` that surrounds X, though it shares no element with it.
-        for Y in (checked, empty(x.shape, x.dtype)):
+        for Y in checks.outputs(out, x.shape, x.dtype, (x,)):
             result = checks.as_rows(Y)
             if self._apply(rows, result):
                 if keep:
@@ -94,8 +92,7 @@ class Map(Module):
         if not input_grad:
             return None
         V = self._kept[0]  # type: ignore[index]  # _check_backward found it
-        checked = checks.output(out, shape, dY.dtype, (dY, V))
-        for dX in (checked, empty(shape, dY.dtype)):  # the second as in `_run`
+        for dX in checks.outputs(out, shape, dY.dtype, (dY, V)):
             if self._pull_back(adjacent_rows(dY), adjacent_rows(V), checks.as_rows(dX)):
                 return checks.deliver(dX, out)
         raise RuntimeError("backward: the dtype of an array that forward kept has changed")
