@@ -97,6 +97,11 @@ def expm1_tail(r: mpf) -> mpf:
     return mpmath.fsum(r**k / mpmath.factorial(k + 2) for k in range(40))
 
 
+def beside_expm1(r: mpf) -> mpf:
+    """r^2 / |e^r - 1|: the weight of an error of `expm1_tail`."""
+    return abs(r / (1 + r * expm1_tail(r)))
+
+
 def half_expm1(u: mpf) -> mpf:
     """(e^(-u/2) - 1) / u."""
     return -mpf(1) / 2 + u / 4 * expm1_tail(-u / 2)
@@ -163,14 +168,14 @@ def fits() -> list[Fit]:
         Fit(
             "EXPM1_TAIL: (e^r - 1 - r) / r^2, error relative to e^r - 1",
             expm1_tail,
-            lambda r: abs(r / (1 + r * expm1_tail(r))),
+            beside_expm1,
             (-half_ln2, half_ln2),
             {np.float32: 5},
         ),
         Fit(
             "EXPM1_TAIL: the same, further up for what rounds n downwards",
             expm1_tail,
-            lambda r: abs(r / (1 + r * expm1_tail(r))),
+            beside_expm1,
             (-half_ln2, mpmath.log(1.5) * margin),
             {np.float64: 10},
         ),

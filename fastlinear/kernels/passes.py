@@ -140,9 +140,9 @@ def forward_share(one, X, V, A, layer, t, threads):
 def backward(held, dA, V, X, dX):
     """dZ = dA o h'(V), then dW, db and dX from dZ, which is formed once, or where it is read.
 
-    dX is skipped where it is None, dW and db where they had none for `hold`. Returns
-    whether the shapes go together, dA's columns are adjacent where dZ is to be formed, and dX can
-    take the result; nothing is done otherwise.
+    dX is skipped where it is None, dW and db where they had no elements for `hold`. Returns whether
+    the shapes go together, dA's columns are adjacent where dZ is to be formed, and dX can take the
+    result; nothing is done otherwise.
     """
     one = dA.dtype.type(1)
     layer = load_layer(one, address_of(held))
