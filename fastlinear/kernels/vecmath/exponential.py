@@ -16,7 +16,7 @@ from fastlinear.kernels.vecmath.floats import (
     nearest,
     polynomial,
     power_of_two,
-    rounded_and_scaled,
+    rounded_and_power,
     select,
 )
 from fastlinear.kernels.vecmath.inlined import inlined
@@ -114,7 +114,7 @@ def reduced(x, rest, offset, later, tail):
     an exact one. P is right where it is a normal number. ``later`` is LATER or -0.0, and ``tail``
     one of the two polynomials; only EXPM1_TAIL goes with LATER.
     """
-    n, P = rounded_and_scaled(x + later, LOG2_E(x), offset, type(x)(1))
+    n, P = rounded_and_power(x + later, LOG2_E(x), offset)
     r = fma(-n, LN2_REST(x), fma(-n, LN2(x), x)) + rest
     return fma(r * r, tail(r), r), P, n
 
@@ -126,7 +126,7 @@ def falling(x, rest, offset):
     Where x was bounded, LLVM makes three operations of -min(x, bound): the sigmoid took 10.9 cycles
     a vector, and takes 9.3.
     """
-    n, P = rounded_and_scaled(x, -LOG2_E(x), offset, type(x)(1))
+    n, P = rounded_and_power(x, -LOG2_E(x), offset)
     r = fma(n, LN2_REST(x), fma(n, LN2(x), x)) + rest
     return fma(r * r, FALLING_TAIL(r), -r), P
 
@@ -152,7 +152,7 @@ def decay(x, rest):
 def decay_of_product(p, x):
     """Return e^(p x) for x <= 0 and p from 2^-120 on; the product itself is not rounded."""
     bounded = at_least(x, VANISHED(x) / p)
-    n, P = rounded_and_scaled(p * bounded, LOG2_E(x), LIFT(x), type(x)(1))
+    n, P = rounded_and_power(p * bounded, LOG2_E(x), LIFT(x))
     r = fma(-n, LN2_LONG(x), fma(p, bounded, -n * LN2_SHORT(x)))
     return fma(P, fma(r * r, EXP_TAIL(r), r), P) * LOWER(x)
 
@@ -196,7 +196,7 @@ def expm1_below(x):
     """
     real = type(x)
     bounded = at_least(x, SATURATED(x))
-    n, scale = rounded_and_scaled(bounded, LOG2_E(x), real(0), real(1))
+    n, scale = rounded_and_power(bounded, LOG2_E(x), real(0))
     r = fma(-n, LN2(x), bounded)
     s = fma(r * r, EXPM1_TAIL(r), r)
     return fma(scale, s, scale - real(1))

@@ -193,36 +193,36 @@ def power_of_two(typingctx, n):
     return n(n), codegen
 
 
-def _rounded_and_scaled(x: Any, factor: Any, offset: Any, y: Any) -> tuple[Any, Any]:
+def _rounded_and_power(x: Any, factor: Any, offset: Any) -> tuple[Any, Any]:
     real = type(x)
-    shift = real(1.5 * FORMATS[from_dtype(np.dtype(real))].unit) + offset
+    layout = FORMATS[from_dtype(np.dtype(real))]
+    shift = real(1.5 * layout.unit + layout.bias) + offset
     n = exact_fma(x, factor, shift) - shift
-    return n, np.ldexp(y, int(n + offset)) if n == n else n
+    return n, np.ldexp(real(1), int(n + offset)) if n == n else n
 
 
-@intrinsic_or(_rounded_and_scaled)
-def rounded_and_scaled(typingctx, x, factor, offset, y):
-    """Return n, the integer nearest to ``x * factor``, and y 2^(n + offset).
+@intrinsic_or(_rounded_and_power)
+def rounded_and_power(typingctx, x, factor, offset):
+    """Return n, the integer nearest to ``x * factor``, and 2^(n + offset), which must be normal.
 
     Both are by-products of one fused multiply-add with the constant of `power_of_two`, whose sum
-    has no bits below one: an integer addition then moves the exponent of y. y and the result must
-    be positive normal numbers; ``offset`` is a constant.
+    has no bits below one; with the bias in it, its low bits are the exponent field. ``offset`` is a
+    constant.
     """
     layout = _format(x)
-    if not x == factor == offset == y:
-        raise TypingError(f"expected four floats of one dtype, got {x}, {factor}, {offset}, {y}")
+    if not x == factor == offset:
+        raise TypingError(f"expected three floats of one dtype, got {x}, {factor}, {offset}")
 
     def codegen(context, builder, signature, args):
-        value, factor, offset, y = args
-        shift = builder.fadd(offset, ir.Constant(value.type, 1.5 * layout.unit))
+        value, factor, offset = args
+        shift = builder.fadd(offset, ir.Constant(value.type, 1.5 * layout.unit + layout.bias))
         shifted = builder.fma(value, factor, shift)
         field = builder.bitcast(shifted, layout.integer)
         field = builder.shl(field, ir.Constant(layout.integer, layout.significand))
-        scaled = builder.add(builder.bitcast(y, layout.integer), field)
-        results = builder.fsub(shifted, shift), builder.bitcast(scaled, value.type)
+        results = builder.fsub(shifted, shift), builder.bitcast(field, value.type)
         return context.make_tuple(builder, signature.return_type, results)
 
-    return types.UniTuple(x, 2)(x, factor, offset, y), codegen
+    return types.UniTuple(x, 2)(x, factor, offset), codegen
 
 
 @intrinsic_or(lambda x: type(x)(np.frexp(x)[1] - 1))

@@ -13,15 +13,21 @@ from fastlinear.kernels.vecmath.exponential import (
     decay,
     shrink,
 )
-from fastlinear.kernels.vecmath.floats import copysign, polynomial, rounded_and_scaled, select
+from fastlinear.kernels.vecmath.floats import (
+    constant,
+    copysign,
+    polynomial,
+    rounded_and_power,
+    select,
+)
 from fastlinear.kernels.vecmath.inlined import inlined
 
-# -n times what the rounded ln 2 lacks. It counts as far as 2^n does beside 1: in float32 not at
-# all, and -0.0 costs nothing.
-MINUS_LN2_REST = polynomial(float32=(-0.0,), float64=(-0.0, -2.3190468138462996e-17))
+# Half of what the rounded ln 2 lacks. n times it counts as far as 2^n does beside 1: in float32 not
+# at all, and no operation is spent on it.
+LACKING = constant(float32=0.0, float64=1.1595234069231498e-17)
 
-# (e^-2r - 1 + 2r) / r^2
-TWICE_TAIL = polynomial(**TAIL, times=4.0, of=-2.0, chains=(1, 2), first_alone=True)
+# ((e^-2r - 1)/2 + r) / r^2
+TWICE_TAIL = polynomial(**TAIL, times=2.0, of=-2.0, chains=(1, 2), first_alone=True)
 
 # (x - tanh x) / x^3 in x^2 on [0, 1]: relative error 2^-27.5 and 2^-56.0 (benchmarks/minimax.py).
 TANH_REST = polynomial(
@@ -59,19 +65,23 @@ TANH_REST = polynomial(
 
 @inlined
 def tanh(x):
-    """Return tanh(x) = -expm1(-2|x|) / (2 + expm1(-2|x|)), signed. Measured: 1.94, 2.00 ULP.
+    """Return tanh(x) = -expm1(-2|x|) / (2 + expm1(-2|x|)), signed. Measured: 1.91, 2.00 ULP.
 
-    |x| = r - n (ln 2)/2, n <= 0, so e^-2|x| = (1 + s) 2^n with s = e^-2r - 1. The r of n = -1 and
-    -2, where s counts most, is exact; what the rounded ln 2 lacks goes to the smaller term of s.
-    With all of it in r float64 was off by 2.1 ULP, in a fifteenth less time.
+    |x| = r - n (ln 2)/2, n <= 0, so e^-2|x| = P/2 + P s with P = 2^(n+1) and s = (e^-2r - 1)/2:
+    halved, s begins with -r, and is one fma of it. The r of n = -1 and -2, where s counts most, is
+    exact; what the rounded ln 2 lacks goes to the smaller term of s. With all of it in r float64
+    was off by 2.1 ULP, in a fifteenth less time.
     """
     real = type(x)
     a = at_most(abs(x), real(-0.5) * SATURATED(x))
     shifted = a - real(0.5) * LATER(x)
-    n, scale = rounded_and_scaled(shifted, real(-2) * LOG2_E(x), real(0), real(1))
+    n, P = rounded_and_power(shifted, real(-2) * LOG2_E(x), real(1))
     r = fma(n, real(0.5) * LN2(x), a)
-    s = fma(real(-2), r, r * r * TWICE_TAIL(r) + MINUS_LN2_REST(n))
-    y = fma(-scale, s, real(1) - scale) / fma(scale, s, real(1) + scale)
+    square, tail, lacking = r * r, TWICE_TAIL(r), LACKING(x)
+    complete = fma(square, tail, -n * lacking) - r
+    s = select(lacking == real(0), fma(square, tail, -r), complete)  # known when it is compiled
+    half, one = real(0.5), real(1)
+    y = fma(-P, s, fma(-half, P, one)) / fma(P, s, fma(half, P, one))
     return copysign(y, x)
 
 

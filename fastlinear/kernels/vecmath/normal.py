@@ -17,7 +17,7 @@ from fastlinear.kernels.vecmath.floats import (
     constant,
     copysign,
     polynomial,
-    rounded_and_scaled,
+    rounded_and_power,
     select,
 )
 from fastlinear.kernels.vecmath.inlined import inlined
@@ -130,9 +130,9 @@ def damped_quotient(y, D, a):
     to the denominator, lowered so that the quotient is a normal number until LOWER scales it back.
     """
     two = type(a)(2)
-    n, D = rounded_and_scaled(a * a, LOG2_E(a) / two, -LIFT(a), D)
+    n, P = rounded_and_power(a * a, LOG2_E(a) / two, -LIFT(a))
     u = fma(-n, two * LN2_LONG(a), fma(a, a, -n * (two * LN2_SHORT(a))))
-    return fma(y * u, HALF_EXPM1(u), y) / D
+    return fma(y * u, HALF_EXPM1(u), y) / (D * P)
 
 
 @inlined
