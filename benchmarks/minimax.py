@@ -102,6 +102,11 @@ def beside_expm1(r: mpf) -> mpf:
     return abs(r / (1 + r * expm1_tail(r)))
 
 
+def beyond_half(r: mpf) -> mpf:
+    """(e^r - 1 - r - r^2/2) / r^3, as `expm1_tail`."""
+    return mpmath.fsum(r**k / mpmath.factorial(k + 3) for k in range(40))
+
+
 def half_expm1(u: mpf) -> mpf:
     """(e^(-u/2) - 1) / u."""
     return -mpf(1) / 2 + u / 4 * expm1_tail(-u / 2)
@@ -178,6 +183,13 @@ def fits() -> list[Fit]:
             beside_expm1,
             (-half_ln2, mpmath.log(1.5) * margin),
             {np.float64: 10},
+        ),
+        Fit(
+            "BRIEF_TAIL, all but its 1/2: (e^r - 1 - r - r^2/2) / r^3, error relative to e^r - 1",
+            beyond_half,
+            lambda r: abs(r) * beside_expm1(r),
+            (-half_ln2, half_ln2),
+            {np.float32: 3},
         ),
         Fit(
             "SHORT_TAIL: (e^r - 1 - r) / r^2, error relative to e^r",

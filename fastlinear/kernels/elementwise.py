@@ -230,41 +230,51 @@ def map_of(
     h: Any, dtype: np.dtype[Any], p: float, q: float, checked: bool = False
 ) -> Callable[..., bool]:
     """Return ``run(X, Y)``: `run_map` with the kernel of h and its parameters."""
-    return partial(map_entry(dtype), map_address(h, dtype), float(p), float(q), checked)
+    return _bound(map_entry(dtype), map_address(h, dtype), checked, p, q, dtype)
 
 
 def hadamard_of(
     h_prime: Any, dtype: np.dtype[Any], p: float, q: float, checked: bool = False
 ) -> Callable[..., bool]:
     """Return ``run(dY, V, dX)``: `run_hadamard` with the kernel of h' and its parameters."""
-    kernel = hadamard_address(h_prime, dtype)
-    return partial(hadamard_entry(dtype), kernel, float(p), float(q), checked)
+    return _bound(hadamard_entry(dtype), hadamard_address(h_prime, dtype), checked, p, q, dtype)
+
+
+def _bound(
+    entry: Callable[..., bool], kernel: int, checked: bool, p: float, q: float, dtype: np.dtype[Any]
+) -> Callable[..., bool]:
+    """Bind what stays the same from call to call in two arrays: four numbers take 0.03 us more."""
+    return partial(entry, np.array([kernel, checked], np.int64), np.array([p, q], dtype))
 
 
 @cache
 def map_entry(dtype: np.dtype[Any]) -> Callable[..., bool]:
     """Return `run_map` for a dtype; see `StridedKernel.entry`."""
-    scalar = from_dtype(dtype)
-    Y = Lent(dtype, 2, filled=True)
-    return run_map.entry(types.intp, scalar, scalar, types.boolean, Lent(dtype, 2), Y)
+    return run_map.entry(*_held(dtype), Lent(dtype, 2), Lent(dtype, 2, filled=True))
 
 
 @cache
 def hadamard_entry(dtype: np.dtype[Any]) -> Callable[..., bool]:
     """Return `run_hadamard` for a dtype; see `StridedKernel.entry`."""
-    scalar = from_dtype(dtype)
-    inputs, dX = [Lent(dtype, 2)] * 2, Lent(dtype, 2, filled=True)
-    return run_hadamard.entry(types.intp, scalar, scalar, types.boolean, *inputs, dX)
+    inputs = [Lent(dtype, 2)] * 2
+    return run_hadamard.entry(*_held(dtype), *inputs, Lent(dtype, 2, filled=True))
+
+
+def _held(dtype: np.dtype[Any]) -> tuple[Lent, Lent]:
+    """Return the types of what `_bound` binds."""
+    return Lent(np.dtype(np.int64), 1), Lent(dtype, 1)
 
 
 @compiled(parallel=True, any_layout=True)
-def run_map(kernel, p, q, checked, X, Y):
+def run_map(held, parameters, X, Y):
     """Run a map kernel over whole matrices, in parallel over shares; Y's columns are adjacent.
 
-    Returns whether X's are too and, if that is to be ``checked``, Y can take the result; nothing is
+    ``held`` is the kernel's address and whether arrays are to be checked, ``parameters`` p and q.
+    Returns whether X's columns are adjacent too and, if checked, Y can take the result; nothing is
     done otherwise. Unchecked, Y may be X.
     """
     S, N = X.shape
+    kernel, checked, p, q = held[0], held[1] != 0, parameters[0], parameters[1]
     if not columns_adjacent(X):
         return False
     if checked and not (is_whole(Y, S, N) and apart(array_span(Y), array_span(X))):
@@ -279,9 +289,10 @@ def run_map(kernel, p, q, checked, X, Y):
 
 
 @compiled(parallel=True, any_layout=True)
-def run_hadamard(kernel, p, q, checked, dY, V, dX):
+def run_hadamard(held, parameters, dY, V, dX):
     """Run a Hadamard kernel over whole matrices, as `run_map` does."""
     S, N = V.shape
+    kernel, checked, p, q = held[0], held[1] != 0, parameters[0], parameters[1]
     if not (columns_adjacent(dY) and columns_adjacent(V)):
         return False
     if checked:

@@ -16,7 +16,6 @@ import numpy as np
 from fastlinear import kernels
 from fastlinear.kernels.activations import PAIRS, Pair
 from fastlinear.layers import checks
-from fastlinear.layers.checks import Array
 from fastlinear.layers.maps import Map
 
 
@@ -67,30 +66,17 @@ class ElementWise(Map):
     def formulation(self, name: str) -> None:
         self._kernels = kernels.formulation(name)
         self._formulation = name
-        self._maps: dict[np.dtype[Any], kernels.Map] = {}
-        self._hadamards: dict[np.dtype[Any], kernels.Hadamard] = {}
+        self._maps, self._hadamards = {}, {}
 
     def arguments(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return dict(self.parameters)
 
-    def _apply(self, X: Array, Y: Array) -> bool:
-        return (self._maps.get(X.dtype) or self._hold_map(X.dtype))(X, Y)
+    def _map(self, dtype: np.dtype[Any]) -> kernels.Map:
+        return self._kernels.hold_map(self, dtype)
 
-    def _pull_back(self, dY: Array, V: Array, dX: Array) -> bool:
-        return (self._hadamards.get(V.dtype) or self._hold_hadamard(V.dtype))(dY, V, dX)
-
-    def _hold_map(self, dtype: np.dtype[Any]) -> kernels.Map:
-        """Return the formulation's Y = h(X) for a dtype; the first call may compile it."""
-        if dtype not in checks.FLOATS:
-            return kernels.refuse
-        self._maps[dtype] = run = self._kernels.hold_map(self, dtype)
-        return run
-
-    def _hold_hadamard(self, dtype: np.dtype[Any]) -> kernels.Hadamard:
-        """Return the formulation's dX = dY o h'(V), as `_hold_map`."""
-        self._hadamards[dtype] = run = self._kernels.hold_hadamard(self, dtype)
-        return run
+    def _hadamard(self, dtype: np.dtype[Any]) -> kernels.Hadamard:
+        return self._kernels.hold_hadamard(self, dtype)
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy import empty, ndarray  # found by name: each np. in a fast path takes 0.04 us
 
+from fastlinear import kernels
 from fastlinear.kernels import reductions
 from fastlinear.kernels.apart import may_fill
 from fastlinear.layers import checks
@@ -20,13 +21,29 @@ class Map(Module):
 
     _keeps_output: bool  # backward starts from Y; otherwise from X
 
-    @abstractmethod
-    def _apply(self, X: Array, Y: Array) -> bool:
-        """Fill Y from X, both matrices; return whether they fit, as for `kernels.Map`."""
+    def __init__(self) -> None:
+        self._maps: dict[np.dtype[Any], kernels.Map] = {}
+        self._hadamards: dict[np.dtype[Any], kernels.Hadamard] = {}
 
     @abstractmethod
-    def _pull_back(self, dY: Array, V: Array, dX: Array) -> bool:
-        """Fill dX from dY and V, which is Y or X, all matrices; return as `_apply`."""
+    def _map(self, dtype: np.dtype[Any]) -> kernels.Map:
+        """Return what fills Y from X."""
+
+    @abstractmethod
+    def _hadamard(self, dtype: np.dtype[Any]) -> kernels.Hadamard:
+        """Return what fills dX from dY and V, which is Y or X."""
+
+    def _hold_map(self, dtype: np.dtype[Any]) -> kernels.Map:
+        """Return `_map` for a dtype and keep it; the first call may compile it."""
+        if dtype not in checks.FLOATS:
+            return kernels.refuse
+        self._maps[dtype] = run = self._map(dtype)
+        return run
+
+    def _hold_hadamard(self, dtype: np.dtype[Any]) -> kernels.Hadamard:
+        """Return `_hadamard` for a dtype, as `_hold_map`."""
+        self._hadamards[dtype] = run = self._hadamard(dtype)
+        return run
 
     def forward(self, X: Array, *, out: Array | None = None) -> Array:
         """Return Y and keep X or Y, whichever the derivative is taken of.
@@ -40,7 +57,8 @@ class Map(Module):
         """
         if type(X) is ndarray and X.ndim == 2 and (out is None or type(out) is ndarray):
             Y = empty(X.shape, X.dtype) if out is None else out
-            if self._apply(X, Y):
+            run = self._maps.get(X.dtype) or self._hold_map(X.dtype)
+            if run(X, Y):
                 kept, shape = Y if self._keeps_output else X, X.shape
                 self._kept = (kept, kept, shape, shape)
                 return Y
@@ -50,7 +68,8 @@ class Map(Module):
         """Return Y, keeping nothing."""
         if type(X) is ndarray and X.ndim == 2 and (out is None or type(out) is ndarray):
             Y = empty(X.shape, X.dtype) if out is None else out
-            if self._apply(X, Y):
+            run = self._maps.get(X.dtype) or self._hold_map(X.dtype)
+            if run(X, Y):
                 return Y
         return self._run(X, out, keep=False)
 
@@ -58,9 +77,10 @@ class Map(Module):
         """Do what the fast path of `forward` and `predict` does not serve, or say what is wrong."""
         x = checks.array("X", X)
         rows = adjacent_rows(x)
+        run = self._maps.get(x.dtype) or self._hold_map(x.dtype)
         for Y in checks.outputs(out, x.shape, x.dtype, (x,)):
             result = checks.as_rows(Y)
-            if self._apply(rows, result):
+            if run(rows, result):
                 if keep:
                     kept = result if self._keeps_output else checks.as_rows(x)
                     self._kept = (kept, kept, x.shape, x.shape)
@@ -80,7 +100,8 @@ class Map(Module):
             V, _, shape, _ = self._kept
             if shape == dY.shape and (out is None or type(out) is ndarray):
                 dX = empty(shape, dY.dtype) if out is None else out
-                if self._pull_back(dY, V, dX):
+                run = self._hadamards.get(V.dtype) or self._hold_hadamard(V.dtype)
+                if run(dY, V, dX):
                     return dX
         return self._run_backward(dY, input_grad, out)
 
@@ -92,8 +113,9 @@ class Map(Module):
         if not input_grad:
             return None
         V = self._kept[0]  # type: ignore[index]  # _check_backward found it
+        run = self._hadamards.get(V.dtype) or self._hold_hadamard(V.dtype)
         for dX in checks.outputs(out, shape, dY.dtype, (dY, V)):
-            if self._pull_back(adjacent_rows(dY), adjacent_rows(V), checks.as_rows(dX)):
+            if run(adjacent_rows(dY), adjacent_rows(V), checks.as_rows(dX)):
                 return checks.deliver(dX, out)
         raise RuntimeError("backward: the dtype of an array that forward kept has changed")
 
@@ -117,15 +139,23 @@ class Softmax(Map):
         """Return nothing: there are no arguments."""
         return {}
 
-    def _apply(self, X: Array, Y: Array) -> bool:
-        fits = X.dtype in checks.FLOATS and X.ndim == 2 and may_fill(Y, X.shape, X.dtype, (X,))
-        if fits:
-            reductions.softmax(np.ascontiguousarray(X), Y)
-        return fits
+    def _map(self, dtype: np.dtype[Any]) -> kernels.Map:
+        return _softmax
 
-    def _pull_back(self, dY: Array, V: Array, dX: Array) -> bool:
-        fits = dY.dtype == V.dtype and dY.ndim == 2 and dY.shape == V.shape
-        fits = fits and may_fill(dX, V.shape, V.dtype, (dY, V))
-        if fits:
-            reductions.softmax_backward(np.ascontiguousarray(dY), V, dX)
-        return fits
+    def _hadamard(self, dtype: np.dtype[Any]) -> kernels.Hadamard:
+        return _softmax_backward
+
+
+def _softmax(X: Array, Y: Array) -> bool:
+    fits = X.ndim == 2 and may_fill(Y, X.shape, X.dtype, (X,))
+    if fits:
+        reductions.softmax(np.ascontiguousarray(X), Y)
+    return fits
+
+
+def _softmax_backward(dY: Array, V: Array, dX: Array) -> bool:
+    fits = dY.dtype == V.dtype and dY.ndim == 2 and dY.shape == V.shape
+    fits = fits and may_fill(dX, V.shape, V.dtype, (dY, V))
+    if fits:
+        reductions.softmax_backward(np.ascontiguousarray(dY), V, dX)
+    return fits
