@@ -59,7 +59,7 @@ def test_results_beyond_the_caches(dtype, gap, threads):
     rng = np.random.default_rng(2)
     scalar, relu = np.dtype(dtype).type, fl.ReLU()
     forward, backward = map_of(relu, np.dtype(dtype)), hadamard_of(relu, np.dtype(dtype))
-    least = sizes.LONG_BYTES // scalar().itemsize
+    least = sizes.BYPASS_ROW_BYTES // scalar().itemsize
     for columns in (least - 1, least, least + 1, least + 37):
         rows = sizes.BYPASS_BYTES // (columns * scalar().itemsize) + 1
         X, dY = (matrix(rows, columns, gap, k, dtype, rng)[0] for k in (1, 2))

@@ -27,6 +27,7 @@ from fastlinear.kernels.shape import row_shape, width
 from fastlinear.kernels.sizes import (
     AHEAD_BYTES,
     BYPASS_BYTES,
+    BYPASS_ROW_BYTES,
     GRAIN,
     INTERLEAVED,
     LONG_BYTES,
@@ -112,13 +113,14 @@ def fillers(fill: Any) -> tuple[Any, Any]:
 def through(fill, fill_several, one, rows, columns, operands, result, apart, p, q, far):
     """Go through rows: all at once, or each long one from where its vectors lie whole in lines.
 
-    Those then go to memory past the caches, if ``far``. What is not ``apart``, but in place, is
+    The longest go to memory past the caches, if ``far``. What is not ``apart``, but in place, is
     taken as it lies: what overlaps would be computed from results.
     """
     item = itemsize(one)
     lanes = VECTOR_BYTES // item
     unit = INTERLEAVED * lanes if columns >= INTERLEAVED * lanes else lanes
     long = apart and columns * item >= LONG_BYTES
+    past = long and far and columns * item >= BYPASS_ROW_BYTES
     for piece in range(2 * rows if long else 1):
         r, count, start, length = piece // 2, rows, 0, columns
         if long:
@@ -128,11 +130,13 @@ def through(fill, fill_several, one, rows, columns, operands, result, apart, p, 
                 count, length = 1, unit if lead > 0 else 0
             else:
                 count, start, length = 1, lead, columns - lead
-                if far and y % item == 0:
+                if past and y % item == 0:
                     main = length - length % unit
                     past_caches(fill_several, one, operands, r, lead, main, y, p, q)
                     start, length = columns - unit, unit
         runs(fill, fill_several, one, r, count, start, length, unit, operands, result, apart, p, q)
+    if past:
+        fence()
 
 
 @compiled(internal=True, inline=True)
@@ -164,7 +168,6 @@ def past_caches(fill_several, one, operands, r, start, length, y, p, q):
         several = room(shape)
         fill_several(one, operands, r, j, unit, several, p, q)
         store_past_caches(collect(shape, several), y + j * itemsize(one), 0, 0)
-    fence()
 
 
 @compiled(internal=True)
