@@ -23,6 +23,7 @@ DISTANT_VECTORS, DISTANT_VECTOR_BYTES = sizes.DISTANT_VECTORS, sizes.DISTANT_VEC
 GATHERED_BYTES, GATHERED_TERMS = sizes.GATHERED_BYTES, sizes.GATHERED_TERMS
 GROUP_BYTES, NEAR_BYTES = sizes.GROUP_BYTES, sizes.NEAR_BYTES
 REPAID_BYTES, REPAID_ROWS = sizes.REPAID_BYTES, sizes.REPAID_ROWS
+READ_ONCE_BYTES, READ_ONCE_TERMS = sizes.READ_ONCE_BYTES, sizes.READ_ONCE_TERMS
 ROWS_APART_BYTES = sizes.ROWS_APART_BYTES
 SHORT_BYTES, STREAM_ROWS = sizes.SHORT_BYTES, sizes.STREAM_ROWS
 TALL, _, LOW, _ = sizes.ROWS
@@ -128,7 +129,8 @@ def are_rows_brought(item, I, J, K, A):
     """Return whether A's rows come to scratch because they, or their terms, lie too far apart."""
     if A.col == item:
         return A.row >= ROWS_APART_BYTES and I >= REPAID_ROWS and J * item >= REPAID_BYTES
-    return A.row == item and A.col > APART_BYTES and K * A.col > NEAR_BYTES and I > STREAM_ROWS
+    apart = A.row == item and A.col > APART_BYTES and K * A.col > NEAR_BYTES
+    return apart and I > STREAM_ROWS and (J * item > READ_ONCE_BYTES or K > READ_ONCE_TERMS)
 
 
 @compiled(internal=True)

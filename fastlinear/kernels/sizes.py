@@ -435,6 +435,13 @@ APART_BYTES = GROUP_BYTES if VECTOR_BYTES == 64 else 64
 they take the L1 cache. A tile of 32-byte vectors asks for the next one four times as soon as one of
 64 bytes: brought, dW of (128, 784, 128) takes 281 us for 318 there."""
 
+READ_ONCE_BYTES = 512 if VECTOR_BYTES == 64 else 0
+READ_ONCE_TERMS = 256
+"""But not for so narrow a result, two rows of tiles or one, and so few terms: A is then read twice
+or once. On Granite Rapids, dW of (12, 16, 2880) took 20 us, and takes 12, of (24, 64, 784) 41 and
+22, of (6, 12, 1440) 5.4 and 4.0; of (200, 64, 4096) 0.97 of that, of (512, 64, 4096) 1.35 times as
+long if it were not brought, of (96, 256, 1440) as long. Not measured with 32-byte vectors."""
+
 ROWS_APART_BYTES = 2**60 if VECTOR_BYTES == 64 else 4096
 """Rows of A, their terms adjacent, that lie a page or more apart are copied: those of a tile crowd
 one set of the L1 cache, and the pages of all of them the TLB. On Zen 3, dX of (2048, 2048, 2048)
