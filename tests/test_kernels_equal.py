@@ -162,9 +162,10 @@ def test_rows_a_page_apart(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", [(1, 600, 500), (300, 70, 64), (64, 300, 7), (1100, 20, 30)])
+@pytest.mark.parametrize("shape", [(1, 1000, 900), (300, 140, 64), (64, 1300, 27), (4100, 20, 30)])
 def test_thread_invariance(dtype, shape):
     X, W, b, dA = problem(*shape, dtype)
+    assert (len(X) + sizes.NEAR_READING_ROWS) * W.nbytes >= 2 * sizes.SHARE_WORK  # it is shared
     before = fl.get_num_threads()
     try:
         fl.set_num_threads(1)

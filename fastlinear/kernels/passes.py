@@ -102,7 +102,7 @@ def forward(held, X, V, A):
     out = array_span(A)
     if not (fits and apart(out, array_span(X)) and apart_from_layer(out, layer, itemsize(one))):
         return False
-    threads = threads_for(X.shape[0], layer.N, layer.M)
+    threads = threads_for(itemsize(one), X.shape[0], layer.N, layer.M)
     if threads == 1:
         forward_share(one, X, V, A, layer, 0, 1)
     else:
@@ -149,7 +149,7 @@ def backward(held, dA, V, X, dX):
     if not fit(dA, V, X, dX, layer):
         return False
     products = dX.size > 0 or layer.dW.data != 0
-    threads = threads_for(layer.N, layer.M if products else 1, X.shape[0])
+    threads = threads_for(itemsize(one), layer.N, layer.M if products else 1, X.shape[0])
     nbytes = dA.size * itemsize(one)
     if layer.hadamard == 0 or nbytes > FORMED_BYTES:
         nbytes = 0

@@ -6,14 +6,22 @@ from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import itemsize
 from fastlinear.kernels.orientation import may_turn, part, run_product, turned
 from fastlinear.kernels.packing import FORWARD
-from fastlinear.kernels.sizes import READING_ROWS, SHARE_WORK, VECTOR_BYTES
+from fastlinear.kernels.sizes import (
+    NEAR_READING_ROWS,
+    READ_NEAR_BYTES,
+    READING_ROWS,
+    SHARE_WORK,
+    VECTOR_BYTES,
+)
 from fastlinear.kernels.threads import thread_count
 
 
 @compiled(internal=True)
-def threads_for(I, J, K):
+def threads_for(item, I, J, K):
     """Return how many threads to use for a product: by its multiply-adds, and the reading of B."""
-    return max(1, min(thread_count(), (I + READING_ROWS) * J * K // SHARE_WORK))
+    B = J * K * item
+    reading = READING_ROWS if B > READ_NEAR_BYTES else NEAR_READING_ROWS
+    return max(1, min(thread_count(), (I + reading) * B // SHARE_WORK))
 
 
 @compiled(internal=True)

@@ -41,6 +41,7 @@ from fastlinear.kernels.memory import (
     address_of,
     address_of_one,
     alive,
+    itemsize,
     row_of,
     transposed,
     view,
@@ -54,7 +55,7 @@ from fastlinear.kernels.sharing import run_share, threads_for
 def linear_forward(X, W, b, Y):
     """Y_sn = sum_m X_sm W_nm + b_n, equation (2): X (S, M), W (N, M), b (N,) or None, Y (S, N)."""
     one, (S, M), N = X.dtype.type(1), X.shape, W.shape[0]
-    threads = threads_for(S, N, M)
+    threads = threads_for(itemsize(one), S, N, M)
     bias = no_bias(one) if b is None else adjacent(b)
     if threads == 1:
         task = forward_sum(S, N, M, view(X), view(W), start_of(bias), view(Y), plain(one))
@@ -70,7 +71,7 @@ def linear_forward(X, W, b, Y):
 def linear_backward_weight(dY, X, dW):
     """dW_nm = sum_s dY_sn X_sm, equation (4): dY (S, N), X (S, M), dW (N, M)."""
     one, (S, M), N = X.dtype.type(1), X.shape, dY.shape[1]
-    threads = threads_for(N, M, S)
+    threads = threads_for(itemsize(one), N, M, S)
     if threads == 1:
         run_share(one, weight_sum(S, N, M, view(dY), view(X), view(dW), plain(one)), 0, 1)
     else:
@@ -83,7 +84,7 @@ def linear_backward_weight(dY, X, dW):
 def linear_backward_bias(dY, db):
     """db_n = sum_s dY_sn, equation (9): dY (S, N), db (N,)."""
     one, (S, N) = dY.dtype.type(1), dY.shape
-    threads = threads_for(1, N, S)
+    threads = threads_for(itemsize(one), 1, N, S)
     if threads == 1:
         run_share(one, bias_sum(one, S, N, view(dY), row_view(db), plain(one)), 0, 1)
     else:
@@ -96,7 +97,7 @@ def linear_backward_bias(dY, db):
 def linear_backward_input(dY, W, dX):
     """dX_sm = sum_n dY_sn W_nm, equation (14): dY (S, N), W (N, M), dX (S, M)."""
     one, (S, N), M = dY.dtype.type(1), dY.shape, W.shape[1]
-    threads = threads_for(S, M, N)
+    threads = threads_for(itemsize(one), S, M, N)
     if threads == 1:
         run_share(one, input_sum(S, N, M, view(dY), view(W), view(dX), plain(one)), 0, 1)
     else:
