@@ -109,10 +109,13 @@ def brought(dtype: type) -> list[tuple[int, int, int]]:
     tall = sizes.ROWS[0]
     group, rows = (n // item // tall * tall for n in (sizes.GROUP_BYTES, sizes.ROWS_OF_A_BYTES))
     strips = sizes.STRIPS_OF_ROWS * sizes.STRIP_BYTES // item
-    found = [(s, 20, group + 1) for s in around(sizes.GATHERED_TERMS)]
+    narrow = sizes.READ_ONCE_BYTES // item
+    found = [(s, m, group + 1) for s in around(sizes.GATHERED_TERMS) for m in (20, narrow + 7)]
+    found += [(s, m, 300) for s in around(sizes.READ_ONCE_TERMS)[3:] for m in (narrow, narrow + 1)]
     # A last block of few terms, where there are more rows than come at a time.
     found += [(sizes.BLOCK + s, 200, group + 1) for s in around(sizes.GATHERED_TERMS)]
     found += [(70, 20, n) for n in (*range(group - 1, group + tall + 1), *around(rows))]
+    found += [(70, narrow + 7, n) for n in (*range(group, group + tall + 1), rows - 1, rows + 1)]
     return [*found, (66, strips + 3, group + 2), (600, 300, 2 * group + 5)]
 
 

@@ -228,8 +228,8 @@ TURNING = 1000
 SHARE_WORK = 7 * 2**19
 """Multiply-adds that repay a thread of its own, times the bytes of an element: some 11 us of work
 for one core. A launch costs 3 us on Zen 4, and 10 in a virtual machine of two Granite Rapids cores:
-with a third of it there, two threads took 1.3 to 2 times as long as one at (4, 512, 512), (64, 128,
-128) and (1, 400, 400)."""
+with half of it there, two threads took 1.3 times as long as one at (4, 512, 512) and (64, 128,
+128)."""
 
 READING_ROWS = 8
 """What a thread pays for reading a column of B, in rows of the product, and a row of A, in columns.
@@ -239,8 +239,8 @@ A, two threads divided dX of (4096, 256, 64) by columns and took 1.3 times as lo
 READ_NEAR_BYTES = L2_BYTES * 3 // 4
 NEAR_READING_ROWS = 2
 """The same for whether to share a product at all whose B stays in the L2 cache of one core. On
-Granite Rapids Y of (1, 512, 512) took 15 us with two threads, and takes 9.5 with one of them; of
-(1, 700, 700) 24 and 34."""
+Granite Rapids Y of (1, 512, 512) took 15 us with two threads, and takes 9.5 with one; that of (1,
+700, 700), which is larger, 24 with two, and 34 with one."""
 
 SHARED_ELEMENTS = 2**16
 """Elements from which an element-wise kernel is shared among threads, for the same reason. At so

@@ -22,7 +22,7 @@ ATTRIBUTES = f'"prefer-vector-width"="{8 * VECTOR_BYTES}" "tune-cpu"="{CORE_NAME
 
 
 class WideLower(Lower):
-    """Lowering that asks for all that."""
+    """Lowering that asks for whole vector registers, a core's order and an aligned stack."""
 
     def setup_function(self, fndesc: Any) -> None:
         """Begin a function."""
