@@ -237,10 +237,12 @@ Without it dX of (1, 512, 512) was not shared: 23 us, where two threads take 15;
 A, two threads divided dX of (4096, 256, 64) by columns and took 1.3 times as long."""
 
 READ_NEAR_BYTES = L2_BYTES * 3 // 4
+"""A B up to this size stays in the L2 cache of one core."""
+
 NEAR_READING_ROWS = 2
-"""The same for whether to share a product at all whose B stays in the L2 cache of one core. On
-Granite Rapids Y of (1, 512, 512) took 15 us with two threads, and takes 9.5 with one; that of (1,
-700, 700), which is larger, 24 with two, and 34 with one."""
+"""What reading a column of such a B counts where it is decided whether to share a product at all.
+On Granite Rapids Y of (1, 512, 512) took 15 us with two threads, and takes 9.5 with one; that of
+(1, 700, 700), whose B is larger, takes 24 with two, and 34 with one."""
 
 SHARED_ELEMENTS = 2**16
 """Elements from which an element-wise kernel is shared among threads, for the same reason. At so
@@ -444,11 +446,14 @@ they take the L1 cache. A tile of 32-byte vectors asks for the next one four tim
 64 bytes: brought, dW of (128, 784, 128) takes 281 us for 318 there."""
 
 READ_ONCE_BYTES = 512 if VECTOR_BYTES == 64 else 0
+"""But not for a result so narrow, two tiles or one: A is then read twice or once, and few terms of
+it stay in the caches. On Granite Rapids, dW of (12, 16, 2880) took 20 us, and takes 12, of (24, 64,
+784) 41 and 22, of (6, 12, 1440) 5.4 and 4.0; of (96, 256, 1440) it would take as long. Not measured
+with 32-byte vectors."""
+
 READ_ONCE_TERMS = 256
-"""But not for so narrow a result, two rows of tiles or one, and so few terms: A is then read twice
-or once. On Granite Rapids, dW of (12, 16, 2880) took 20 us, and takes 12, of (24, 64, 784) 41 and
-22, of (6, 12, 1440) 5.4 and 4.0; of (200, 64, 4096) 0.97 of that, of (512, 64, 4096) 1.35 times as
-long if it were not brought, of (96, 256, 1440) as long. Not measured with 32-byte vectors."""
+"""So many are few. Not brought, dW of (200, 64, 4096) takes 0.97 of the time, of (512, 64, 4096) it
+would take 1.35 times as long."""
 
 ROWS_APART_BYTES = 2**60 if VECTOR_BYTES == 64 else 4096
 """Rows of A, their terms adjacent, that lie a page or more apart are copied: those of a tile crowd
