@@ -59,8 +59,8 @@ def test_results_beyond_the_caches(dtype, gap, threads):
     rng = np.random.default_rng(2)
     scalar, relu = np.dtype(dtype).type, fl.ReLU()
     forward, backward = map_of(relu, np.dtype(dtype)), hadamard_of(relu, np.dtype(dtype))
-    least = sizes.BYPASS_ROW_BYTES // scalar().itemsize
-    for columns in (least - 1, least, least + 1, least + 37):
+    limits = [n // scalar().itemsize for n in (sizes.LONG_BYTES, sizes.BYPASS_ROW_BYTES)]
+    for columns in (least + n for least in limits for n in (-1, 0, 1, 37)):
         rows = sizes.BYPASS_BYTES // (columns * scalar().itemsize) + 1
         X, dY = (matrix(rows, columns, gap, k, dtype, rng)[0] for k in (1, 2))
         Y, dX = np.empty(X.shape, dtype), np.empty(X.shape, dtype)

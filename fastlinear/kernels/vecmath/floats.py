@@ -38,6 +38,17 @@ class Format(NamedTuple):
         """2^significand: from here to its double, the last bit of a float counts ones."""
         return 2.0**self.significand
 
+    @property
+    def shift(self) -> float:
+        """What leaves n + bias in the low bits of its sum with an integral float n."""
+        return 1.5 * self.unit + self.bias
+
+    def power(self, builder: Any, shifted: Any) -> Any:
+        """Generate 2^n of n + `shift`: its low bits are brought into the exponent field."""
+        field = builder.bitcast(shifted, self.integer)
+        field = builder.shl(field, ir.Constant(self.integer, self.significand))
+        return builder.bitcast(field, shifted.type)
+
 
 FORMATS = {types.float32: Format(32, 23, 127), types.float64: Format(64, 52, 1023)}
 
@@ -179,24 +190,20 @@ def copysign(typingctx, x, sign):
 def power_of_two(typingctx, n):
     """Return 2^n for an integral float ``n`` whose power is normal, or one above (infinity).
 
-    Adding 1.5 2^significand + bias leaves n + bias in the low bits of the sum, which a shift
-    brings into the exponent field: no conversion to an integer, which AVX2 lacks for float64.
+    By way of `Format.shift`: no conversion to an integer, which AVX2 lacks for float64.
     """
     layout = _format(n)
 
     def codegen(context, builder, signature, args):
-        shifted = builder.fadd(args[0], ir.Constant(args[0].type, 1.5 * layout.unit + layout.bias))
-        field = builder.bitcast(shifted, layout.integer)
-        field = builder.shl(field, ir.Constant(layout.integer, layout.significand))
-        return builder.bitcast(field, args[0].type)
+        shift = ir.Constant(args[0].type, layout.shift)
+        return layout.power(builder, builder.fadd(args[0], shift))
 
     return n(n), codegen
 
 
 def _rounded_and_power(x: Any, factor: Any, offset: Any) -> tuple[Any, Any]:
     real = type(x)
-    layout = FORMATS[from_dtype(np.dtype(real))]
-    shift = real(1.5 * layout.unit + layout.bias) + offset
+    shift = real(FORMATS[from_dtype(np.dtype(real))].shift) + offset
     n = exact_fma(x, factor, shift) - shift
     return n, np.ldexp(real(1), int(n + offset)) if n == n else n
 
@@ -205,9 +212,8 @@ def _rounded_and_power(x: Any, factor: Any, offset: Any) -> tuple[Any, Any]:
 def rounded_and_power(typingctx, x, factor, offset):
     """Return n, the integer nearest to ``x * factor``, and 2^(n + offset), which must be normal.
 
-    Both are by-products of one fused multiply-add with the constant of `power_of_two`, whose sum
-    has no bits below one; with the bias in it, its low bits are the exponent field. ``offset`` is a
-    constant.
+    Both are by-products of one fused multiply-add with `Format.shift`, whose sum has no bits below
+    one. ``offset`` is a constant.
     """
     layout = _format(x)
     if not x == factor == offset:
@@ -215,11 +221,9 @@ def rounded_and_power(typingctx, x, factor, offset):
 
     def codegen(context, builder, signature, args):
         value, factor, offset = args
-        shift = builder.fadd(offset, ir.Constant(value.type, 1.5 * layout.unit + layout.bias))
+        shift = builder.fadd(offset, ir.Constant(value.type, layout.shift))
         shifted = builder.fma(value, factor, shift)
-        field = builder.bitcast(shifted, layout.integer)
-        field = builder.shl(field, ir.Constant(layout.integer, layout.significand))
-        results = builder.fsub(shifted, shift), builder.bitcast(field, value.type)
+        results = builder.fsub(shifted, shift), layout.power(builder, shifted)
         return context.make_tuple(builder, signature.return_type, results)
 
     return types.UniTuple(x, 2)(x, factor, offset), codegen
