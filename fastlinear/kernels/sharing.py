@@ -18,10 +18,14 @@ from fastlinear.kernels.threads import thread_count
 
 @compiled(internal=True)
 def threads_for(item, I, J, K):
-    """Return how many threads to use for a product: by its multiply-adds, and the reading of B."""
-    B = J * K * item
-    reading = READING_ROWS if B > READ_NEAR_BYTES else NEAR_READING_ROWS
-    return max(1, min(thread_count(), (I + reading) * B // SHARE_WORK))
+    """Return how many threads to use for a product.
+
+    By its multiply-adds, and the reading of the larger operand.
+    """
+    longer, shorter = max(I, J), min(I, J)
+    larger = longer * K * item
+    reading = READING_ROWS if larger > READ_NEAR_BYTES else NEAR_READING_ROWS
+    return max(1, min(thread_count(), (shorter + reading) * larger // SHARE_WORK))
 
 
 @compiled(internal=True)
