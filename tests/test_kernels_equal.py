@@ -4,73 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from bits import same, same_elements
+from bits import same
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from shapes import DTYPES, around, blank, edges, layouts, shapes, uniform
+from steps import ACTIVATIONS, LOOPS, TILED, assert_same_bits, problem, step
 
-import fastlinear as fl
-from fastlinear.kernels import Held, formulation, loops, passes, sizes, tiled
+from fastlinear.kernels import loops, sizes, tiled
 from fastlinear.kernels.alignment import aligned_copy
-from fastlinear.kernels.jit import compiled
-from fastlinear.kernels.memory import address_of
-from fastlinear.kernels.sharing import cell
 from fastlinear.kernels.tile import LINE_BYTES
-
-TILED, LOOPS = formulation("tiled"), formulation("loops")
-ACTIVATIONS = {
-    "none": None,
-    "relu": fl.ReLU(),  # keeps its output
-    "gelu": fl.GELU(),  # keeps a derivative
-}
-
-
-def step(f, X, W, b, dA, act):
-    """Return A, dX, dW and db of one forward and backward pass of a formulation."""
-    (S, M), N, dtype = X.shape, W.shape[0], X.dtype
-    A = blank(S, N, dtype=dtype)
-    V = None if act is None or act.from_output else blank(S, N, dtype=dtype)
-    f.forward(X, W, b, act, V, A)
-    dX, dW, db = blank(S, M, dtype=dtype), blank(N, M, dtype=dtype), blank(N, dtype=dtype)
-    if W.flags.f_contiguous:
-        dW = np.asfortranarray(dW)
-    kept = None if act is None else A if act.from_output else V
-    f.backward(dA, kept, act, X, W, dX, dW, db)
-    return {"A": A, "dX": dX, "dW": dW, "db": db}
-
-
-@compiled(any_layout=True)
-def gradients_of_shares(held, dA, V, X, dX, threads):
-    """Compute the shares of a backward pass one after another, dZ formed where it is read."""
-    one = dA.dtype.type(1)
-    for t in range(threads):
-        layer = passes.load_layer(one, address_of(held))
-        passes.gradients_share(one, dA, V, 0, X, dX, layer, t, threads)
-
-
-def step_formed_where_read(X, W, b, dA, act, threads):
-    """Return what `step` of the tiled formulation does where dZ is too large to be formed once."""
-    results = step(TILED, X, W, b, dA, act)
-    V = results["A"]
-    if not act.from_output:
-        V = blank(*dA.shape, dtype=dA.dtype)
-        TILED.forward(X, W, b, act, V, results["A"])
-    for name in ("dX", "dW", "db"):
-        results[name][...] = np.nan
-    held = Held(W, b, results["dW"], results["db"])
-    gradients_of_shares(*TILED.hold_backward(held, act).args, dA, V, X, results["dX"], threads)
-    return results
-
-
-def assert_same_bits(computed, expected):
-    for name, value in expected.items():
-        good = same_elements(computed[name], value)
-        assert np.all(good), f"{name} differs in {np.sum(~good)} of {good.size} elements"
-
-
-def problem(S, M, N, dtype, seed=0):
-    rng = np.random.default_rng(seed)
-    return [uniform(rng, *s, dtype=dtype) for s in ((S, M), (N, M), (N,), (S, N))]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -159,44 +101,6 @@ def test_rows_a_page_apart(dtype):
         for act in (None, ACTIVATIONS["relu"]):
             expected = step(LOOPS, X, W, b, dA, act)
             assert_same_bits(step(TILED, apart[0], W, b, apart[1], act), expected)
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", [(1, 1000, 900), (300, 140, 64), (64, 1300, 27), (4100, 20, 30)])
-def test_thread_invariance(dtype, shape):
-    X, W, b, dA = problem(*shape, dtype)
-    assert (len(X) + sizes.NEAR_READING_ROWS) * W.nbytes >= 2 * sizes.SHARE_WORK  # it is shared
-    before = fl.get_num_threads()
-    try:
-        fl.set_num_threads(1)
-        expected = step(TILED, X, W, b, dA, ACTIVATIONS["gelu"])
-        for threads in range(2, before + 1):
-            fl.set_num_threads(threads)
-            assert_same_bits(step(TILED, X, W, b, dA, ACTIVATIONS["gelu"]), expected)
-    finally:
-        fl.set_num_threads(before)
-
-
-def test_cells_cover_a_product_once():
-    for threads in range(1, 17):
-        for I, J, lanes in [(24, 392, 8), (392, 24, 16), (7, 3, 16), (1, 70, 8), (100, 100, 4)]:
-            taken = np.zeros((I, J), int)
-            for t in range(threads):
-                i, j, rows, columns = cell.py_func(t, threads, I, J, lanes)
-                taken[i : i + rows, j : j + columns] += 1
-            assert np.all(taken == 1), (threads, I, J, lanes)
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", ["relu", "gelu"])
-def test_every_shape_where_gradients_are_formed_where_they_are_read(dtype, name):
-    for S, M, N in shapes(dtype):
-        X, W, b, dA = problem(S, M, N, dtype)
-        expected = step(LOOPS, X, W, b, dA, ACTIVATIONS[name])
-        for shares in (1, 2, 3):
-            computed = step_formed_where_read(X, W, b, dA, ACTIVATIONS[name], shares)
-            assert_same_bits(computed, expected)
-            W = np.asarray(W, order="C" if W.flags.f_contiguous else "F")
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

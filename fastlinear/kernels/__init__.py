@@ -4,8 +4,9 @@ The way down, from a layer to a register:
 
 - `formulation`: `loops`, `tiled` or `blas` behind one set of methods; `passes`, what a layer calls,
   `bound` to its arrays and its activation
-- `sharing` (threads), `orientation` (which way round), `plan` (how operands are read) and `product`
-  (the loops around the tile), which all choose by `sizes`
+- `sharing` (threads: `cells` of the result each, or `block_sharing`), `orientation` (which way
+  round), `plan` (how operands are read) and `product` (the loops around the tile), which all choose
+  by `sizes`
 - one block of a sum: `adjacent` hands it to `blocks`, or `slender` for few columns; `streamed`,
   `distant` and `distant_row` take a few rows, `abreast` few sums
 - `packing`: what goes to scratch first; `scratch` and `memory`: where from, and how it is addressed

@@ -7,7 +7,8 @@ end with `alive`.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from llvmlite import ir
 from numba import carray, types
@@ -115,6 +116,44 @@ def pointer_to(typingctx, like, address):
         return builder.inttoptr(args[1], context.get_value_type(pointer))
 
     return pointer(like, address), codegen
+
+
+@intrinsic
+def placed(typingctx, value):
+    """Return the address of a value in memory that lives until the calling function returns."""
+
+    def codegen(context, builder, signature, args):
+        memory = cgutils.alloca_once_value(builder, args[0])
+        return builder.ptrtoint(memory, context.get_value_type(types.intp))
+
+    return types.intp(value), codegen
+
+
+@intrinsic
+def store_value(typingctx, address, value):
+    """Write a value to memory."""
+
+    def codegen(context, builder, signature, args):
+        builder.store(args[1], builder.inttoptr(args[0], args[1].type.as_pointer()))
+        return context.get_dummy_value()
+
+    return types.none(address, value), codegen
+
+
+def loader(type_of: Callable[[Any], Any]) -> Any:
+    """Return ``load(one, address)``, which reads a value of the type for the dtype of ``one``."""
+
+    @intrinsic
+    def load(typingctx, one, address):
+        kind = type_of(one)
+
+        def codegen(context, builder, signature, args):
+            pointer = context.get_value_type(kind).as_pointer()
+            return builder.load(builder.inttoptr(args[1], pointer))
+
+        return kind(one, address), codegen
+
+    return load
 
 
 @intrinsic

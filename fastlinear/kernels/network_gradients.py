@@ -137,7 +137,7 @@ def affine_of(layer, x):
 @compiled(internal=True)
 def serial_product(one, task):
     """Compute a product for any strides of C."""
-    run_share(one, task, 0, 1)
+    run_share(one, task, 0, 1, 0)
 
 
 serial_product_address = by_address(serial_product, product_types)

@@ -214,6 +214,27 @@ def turned(task):
     return Product(task.J, task.I, task.K, A, B, C, 0, fused)
 
 
+@compiled(internal=True)
+def upright(item, task):
+    """Return a product, or the same turned round if only the rows of its C are adjacent.
+
+    Not where a bias or h, which take rows of C, is to come.
+    """
+    plain_end = task.bias == 0 and task.fused.formed != FORWARD
+    fits = task.C.row == item and plain_end and may_turn(item, task)
+    return turned(task) if task.C.col != item and task.J > 1 and fits else task
+
+
+@compiled(internal=True)
+def of_terms(task, k, K, C):
+    """Return the product of K terms from k on, without what ends its sums: they go to ``C``."""
+    f = task.fused
+    v_i, v_j = (k if f.formed == FORM_B else 0), (k if f.formed == FORM_A else 0)
+    formed = PLAIN if f.formed == FORWARD else f.formed
+    fused = Fused(0, 0, f.hadamard, formed, moved(f.V, v_i, v_j), f.p, f.q)
+    return Product(task.I, task.J, K, moved(task.A, 0, k), moved(task.B, k, 0), C, 0, fused)
+
+
 @compiled
 def part(item, task, i, j, rows, columns):
     """Return the product of rows i.. of A and columns j.. of B."""

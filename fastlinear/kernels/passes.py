@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numba import from_dtype, prange, types
-from numba.extending import intrinsic
 
 from fastlinear.kernels.apart import apart, array_span, is_whole, span_of
 from fastlinear.kernels.elementwise import columns_adjacent, share
@@ -24,13 +23,21 @@ from fastlinear.kernels.memory import (
     address_of,
     call,
     itemsize,
+    loader,
     moved,
+    store_value,
     transposed,
     view,
 )
 from fastlinear.kernels.packing import FORM_A, FORM_B, FORWARD, PLAIN, Fused
 from fastlinear.kernels.scratch import borrow_bytes, return_bytes
-from fastlinear.kernels.sharing import run_share, threads_for
+from fastlinear.kernels.sharing import (
+    no_sum,
+    run_shared,
+    run_shares,
+    threads_for,
+    together_address,
+)
 from fastlinear.kernels.sizes import FORMED_BYTES, STACK_BYTES
 from fastlinear.kernels.tiled import (
     bias_sum,
@@ -58,6 +65,15 @@ class HeldLayer(NamedTuple):
     q: Any
 
 
+def layer_type(scalar: Any) -> Any:
+    """Return the type of a HeldLayer for a dtype."""
+    size = types.intp
+    fields = (size, size, MATRIX, size, MATRIX, MATRIX, size, size, size, scalar, scalar)
+    return types.NamedTuple(fields, HeldLayer)
+
+
+load_layer = loader(layer_type)
+
 WORDS = len(HeldLayer._fields) + 3 * (len(Matrix._fields) - 1)
 """Elements of the int64 array that holds a HeldLayer."""
 
@@ -78,7 +94,7 @@ def hold(W, b, dW, db, h, both, hadamard, p, q, held):
         return False
     dw = view(dW) if dW.size > 0 else Matrix(0, 0, 0)
     layer = HeldLayer(N, M, view(W), start_of(b), dw, row_view(db), h, both, hadamard, p, q)
-    store_layer(address_of(held), layer)
+    store_value(address_of(held), layer)
     return True
 
 
@@ -90,7 +106,7 @@ def hold_entry(dtype: np.dtype[Any]) -> Callable[..., bool]:
     return hold.entry(*arrays, *[types.intp] * 3, scalar, scalar, Lent(HELD, 1))
 
 
-@compiled(parallel=True, any_layout=True)
+@compiled(any_layout=True)
 def forward(held, X, V, A):
     """A = h(X W^T + b), and V = h'(X W^T + b) unless V has no elements.
 
@@ -102,13 +118,16 @@ def forward(held, X, V, A):
     out = array_span(A)
     if not (fits and apart(out, array_span(X)) and apart_from_layer(out, layer, itemsize(one))):
         return False
-    threads = threads_for(itemsize(one), X.shape[0], layer.N, layer.M)
-    if threads == 1:
-        forward_share(one, X, V, A, layer, 0, 1)
-    else:
-        for t in prange(threads):
-            forward_share(one, X, V, A, load_layer(one, address_of(held)), t, threads)
+    run_shared(one, output_sum(X, V, A, layer))
     return True
+
+
+@compiled(internal=True)
+def output_sum(X, V, A, layer):
+    """Return A, and V if it has elements, as a product."""
+    fused = Fused(layer.h, layer.both if V.size > 0 else 0, 0, FORWARD, view(V), layer.p, layer.q)
+    S, N, M = X.shape[0], layer.N, layer.M
+    return forward_sum(S, N, M, view(X), layer.W, layer.bias, view(A), fused)
 
 
 @cache
@@ -125,15 +144,6 @@ def apart_from_layer(out, layer, item):
     b, db = Matrix(layer.bias, 0, item), layer.db
     vectors = apart(out, span_of(b, 1, N, item)) and apart(out, span_of(db, 1, N, item))
     return vectors and apart(out, W) and apart(out, dW)
-
-
-@compiled(internal=True)
-def forward_share(one, X, V, A, layer, t, threads):
-    """Compute share t of a forward pass."""
-    _, _, W, bias, _, _, h, both, _, p, q = layer
-    fused = Fused(h, both if V.size > 0 else 0, 0, FORWARD, view(V), p, q)
-    task = forward_sum(X.shape[0], layer.N, layer.M, view(X), W, bias, view(A), fused)
-    run_share(one, task, t, threads)
 
 
 @compiled(parallel=True, any_layout=True)
@@ -155,17 +165,16 @@ def backward(held, dA, V, X, dX):
         nbytes = 0
     scratch = borrow_bytes(nbytes, STACK_BYTES)
     dZ = scratch if nbytes > 0 else 0
+    tasks = gradient_sums(one, dA, V, dZ, X, dX, layer)
     if threads == 1:
         if dZ != 0:
             form_share(one, dA, V, dZ, layer, 0, 1)
-        gradients_share(one, dA, V, dZ, X, dX, layer, 0, 1)
+        run_shares(one, tasks, 0, 1, 0)
     else:
         if dZ != 0:
             for t in prange(threads):
                 form_share(one, dA, V, dZ, load_layer(one, address_of(held)), t, threads)
-        for t in prange(threads):
-            layer_t = load_layer(one, address_of(held))
-            gradients_share(one, dA, V, dZ, X, dX, layer_t, t, threads)
+        call(together_address(one), (one, tasks, threads))
     return_bytes(scratch, nbytes, STACK_BYTES)
     return True
 
@@ -200,53 +209,25 @@ def form_share(one, dA, V, dZ, layer, t, threads):
 
 
 @compiled(internal=True)
-def gradients_share(one, dA, V, dZ, X, dX, layer, t, threads):
-    """Compute share t of each gradient from the dZ at that address, or, if 0, formed where read."""
+def gradient_sums(one, dA, V, dZ, X, dX, layer):
+    """Return dW, db and dX as products of the dZ at that address, or, if 0, formed where read."""
     (S, M), N, item = X.shape, layer.N, itemsize(one)
-    dY, h, dW, db, p, q = view(dA), layer.hadamard, layer.dW, layer.db, layer.p, layer.q
+    dY, h, p, q = view(dA), layer.hadamard, layer.p, layer.q
     if dZ != 0:
         dY, h = Matrix(dZ, N * item, item), 0
-    if dW.data != 0:
+    weight = bias = into = no_sum(one)
+    if layer.dW.data != 0:
         fused = forming(h, FORM_A, transposed(view(V)), p, q)
-        run_share(one, weight_sum(S, N, M, dY, view(X), dW, fused), t, threads)
-    if db.data != 0:
-        fused = forming(h, FORM_B, view(V), p, q)
-        run_share(one, bias_sum(one, S, N, dY, db, fused), t, threads)
+        weight = weight_sum(S, N, M, dY, view(X), layer.dW, fused)
+    if layer.db.data != 0:
+        bias = bias_sum(one, S, N, dY, layer.db, forming(h, FORM_B, view(V), p, q))
     if dX.size > 0:
         fused = forming(h, FORM_A, view(V), p, q)
-        run_share(one, input_sum(S, N, M, dY, layer.W, view(dX), fused), t, threads)
+        into = input_sum(S, N, M, dY, layer.W, view(dX), fused)
+    return weight, bias, into
 
 
 @compiled(internal=True)
 def forming(hadamard, operand, V, p, q):
     """Return the instruction to form an operand from dA, unless there is no h'."""
     return Fused(0, 0, hadamard, operand if hadamard != 0 else PLAIN, V, p, q)
-
-
-def _layer_type(scalar: Any) -> Any:
-    size = types.intp
-    fields = (size, size, MATRIX, size, MATRIX, MATRIX, size, size, size, scalar, scalar)
-    return types.NamedTuple(fields, HeldLayer)
-
-
-@intrinsic
-def store_layer(typingctx, address, layer):
-    """Write a HeldLayer to memory."""
-
-    def codegen(context, builder, signature, args):
-        builder.store(args[1], builder.inttoptr(args[0], args[1].type.as_pointer()))
-        return context.get_dummy_value()
-
-    return types.none(address, layer), codegen
-
-
-@intrinsic
-def load_layer(typingctx, one, address):
-    """Return the HeldLayer at an address, its activation's parameters in the dtype of ``one``."""
-    layer = _layer_type(one)
-
-    def codegen(context, builder, signature, args):
-        pointer = builder.inttoptr(args[1], context.get_value_type(layer).as_pointer())
-        return builder.load(pointer)
-
-    return layer(one, address), codegen

@@ -236,6 +236,19 @@ READING_ROWS = 8
 Without it dX of (1, 512, 512) was not shared: 23 us, where two threads take 15; without the rows of
 A, two threads divided dX of (4096, 256, 64) by columns and took 1.3 times as long."""
 
+OVERRUN_BYTES = 1024
+"""What prefetchers bring of a row beyond a thread's own part of it, where all threads' L2 caches
+hold the operand; of a larger one a quarter of that counts, of rows so short that lines and pages
+are common to both threads."""
+
+ADDING = 16
+"""What adding an element of a block's sum to those before costs, in multiply-adds: half a cycle,
+from another core's cache."""
+
+SUMS_BYTES = 2**22
+"""Scratch for the sums of blocks that wait to be added; where there are more, threads take cells of
+the result. 64 x 64 sums of float32 have 131000 terms then, or 262000 with two threads."""
+
 READ_NEAR_BYTES = L2_BYTES * 3 // 4
 """A B up to this size stays in the L2 cache of one core."""
 

@@ -11,6 +11,7 @@ import numba
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.typed_passes import _reload_parfors
 from numba.extending import intrinsic
 from numba.np.ufunc.parallel import _launch_threads
 
@@ -73,7 +74,7 @@ def _tbb_library() -> Path | None:
 
 @intrinsic
 def thread_count(typingctx):
-    """Return `get_num_threads()` in compiled code with a parallel loop.
+    """Return `get_num_threads()` in compiled code.
 
     Numba's own goes through a pointer of this process, which can't be cached on disk; this one asks
     the threading layer by symbol, as Numba's parallel loops do.
@@ -81,6 +82,8 @@ def thread_count(typingctx):
     _launch_threads()  # registers the symbol
 
     def codegen(context, builder, signature, args):
+        # So it does in a process that finds the code in a cache, as for a parallel loop.
+        context.active_code_library._reload_init.add(_reload_parfors)
         function = ir.FunctionType(context.get_value_type(types.intp), [])
         symbol = cgutils.get_or_insert_function(builder.module, function, "get_num_threads")
         return builder.call(symbol, [])

@@ -1,14 +1,11 @@
 """The same sums as ``loops``, bit for bit, in register tiles: the default formulation.
 
 Each function names its product; `fastlinear.kernels.product` holds the loops and
-`fastlinear.kernels.sharing` divides them among threads, by output elements only.
+`fastlinear.kernels.sharing` divides them among threads.
 
 ``linear_*`` may be called from nopython code, also inside a ``prange``. Like all kernels they trust
 their inputs and overwrite their outputs, any strides allowed. What layers call, with the activation
 fused in and a parallel launch or two for a pass, is in `fastlinear.kernels.passes`.
-
-A task is made inside its loop, since Numba takes no nested tuple into a ``prange``; one thread goes
-without the loop, whose launch alone takes longer than a small sum.
 
 >>> import numba, numpy as np
 >>> from fastlinear.kernels import tiled
@@ -31,7 +28,6 @@ without the loop, whose launch alone takes longer than a small sum.
 
 from __future__ import annotations
 
-from numba import prange
 from numba.core import config
 
 from fastlinear.kernels import loops
@@ -41,69 +37,43 @@ from fastlinear.kernels.memory import (
     address_of,
     address_of_one,
     alive,
-    itemsize,
     row_of,
     transposed,
     view,
 )
 from fastlinear.kernels.packing import PLAIN, Fused
 from fastlinear.kernels.product import Product
-from fastlinear.kernels.sharing import run_share, threads_for
+from fastlinear.kernels.sharing import run_shared
 
 
-@compiled(parallel=True, any_layout=True)
+@compiled(any_layout=True)
 def linear_forward(X, W, b, Y):
     """Y_sn = sum_m X_sm W_nm + b_n, equation (2): X (S, M), W (N, M), b (N,) or None, Y (S, N)."""
     one, (S, M), N = X.dtype.type(1), X.shape, W.shape[0]
-    threads = threads_for(itemsize(one), S, N, M)
     bias = no_bias(one) if b is None else adjacent(b)
-    if threads == 1:
-        task = forward_sum(S, N, M, view(X), view(W), start_of(bias), view(Y), plain(one))
-        run_share(one, task, 0, 1)
-    else:
-        for t in prange(threads):
-            task = forward_sum(S, N, M, view(X), view(W), start_of(bias), view(Y), plain(one))
-            run_share(one, task, t, threads)
+    run_shared(one, forward_sum(S, N, M, view(X), view(W), start_of(bias), view(Y), plain(one)))
     alive(bias)
 
 
-@compiled(parallel=True, any_layout=True)
+@compiled(any_layout=True)
 def linear_backward_weight(dY, X, dW):
     """dW_nm = sum_s dY_sn X_sm, equation (4): dY (S, N), X (S, M), dW (N, M)."""
     one, (S, M), N = X.dtype.type(1), X.shape, dY.shape[1]
-    threads = threads_for(itemsize(one), N, M, S)
-    if threads == 1:
-        run_share(one, weight_sum(S, N, M, view(dY), view(X), view(dW), plain(one)), 0, 1)
-    else:
-        for t in prange(threads):
-            task = weight_sum(S, N, M, view(dY), view(X), view(dW), plain(one))
-            run_share(one, task, t, threads)
+    run_shared(one, weight_sum(S, N, M, view(dY), view(X), view(dW), plain(one)))
 
 
-@compiled(parallel=True, any_layout=True)
+@compiled(any_layout=True)
 def linear_backward_bias(dY, db):
     """db_n = sum_s dY_sn, equation (9): dY (S, N), db (N,)."""
     one, (S, N) = dY.dtype.type(1), dY.shape
-    threads = threads_for(itemsize(one), 1, N, S)
-    if threads == 1:
-        run_share(one, bias_sum(one, S, N, view(dY), row_view(db), plain(one)), 0, 1)
-    else:
-        for t in prange(threads):
-            task = bias_sum(one, S, N, view(dY), row_view(db), plain(one))
-            run_share(one, task, t, threads)
+    run_shared(one, bias_sum(one, S, N, view(dY), row_view(db), plain(one)))
 
 
-@compiled(parallel=True, any_layout=True)
+@compiled(any_layout=True)
 def linear_backward_input(dY, W, dX):
     """dX_sm = sum_n dY_sn W_nm, equation (14): dY (S, N), W (N, M), dX (S, M)."""
     one, (S, N), M = dY.dtype.type(1), dY.shape, W.shape[1]
-    threads = threads_for(itemsize(one), S, M, N)
-    if threads == 1:
-        run_share(one, input_sum(S, N, M, view(dY), view(W), view(dX), plain(one)), 0, 1)
-    else:
-        for t in prange(threads):
-            task = input_sum(S, N, M, view(dY), view(W), view(dX), plain(one))
-            run_share(one, task, t, threads)
+    run_shared(one, input_sum(S, N, M, view(dY), view(W), view(dX), plain(one)))
 
 
 if config.DISABLE_JIT:  # no register tiles, but their bits
