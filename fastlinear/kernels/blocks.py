@@ -95,7 +95,7 @@ def block_product(next_rows, shape, one, block, P, end, fused):
         Bk = moved(B, k, 0)
         finish, resume = end.finish and k + chunk >= K, end.begun or k > 0
         some = min(chunk, K - k)
-        step = Step(some, resume, finish, end.accumulate, end.bias, 0, panel_a, end.past)
+        step = Step(some, resume, finish, end.accumulate, end.bias, 0, panel_a, end.past, end.far)
         i = first = 0
         while i < I:
             Ai = moved(Matrix(A.data + i // TALL * panel_a, A.row, A.col), i % TALL, k)
@@ -196,6 +196,8 @@ class Step(NamedTuple):
     """Bytes from one panel of A, the rows of a tall tile, to the next one."""
     past: bool
     """Whether finished sums go to C past the caches."""
+    far: bool
+    """Whether B comes from memory rather than a cache."""
 
 
 @compiled(internal=True, inline=True)

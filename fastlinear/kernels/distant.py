@@ -25,6 +25,7 @@ from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import Matrix, call, moved
 from fastlinear.kernels.rank_update import (
     FIRST,
+    fetch_lanes,
     gather_operand,
     load_operand,
     rank_update,
@@ -44,6 +45,7 @@ from fastlinear.kernels.shape import (
 from fastlinear.kernels.tile import store
 
 DISTANT_ROWS, DISTANT_VECTORS = sizes.DISTANT_ROWS, sizes.DISTANT_VECTORS
+EARLY_BYTES = sizes.EARLY_BYTES
 DISTANT_BYTES, DISTANT_VECTOR_BYTES = sizes.DISTANT_BYTES, sizes.DISTANT_VECTOR_BYTES
 
 KERNEL_HEIGHTS = 4
@@ -139,17 +141,22 @@ def distant_tile(shape, left, j, rest):
     # Constants, in A's strides too, are part of an address; variables take a register for each.
     item, offset = itemsize_of(shape), j * C.col
     A, B = Matrix(A.data, A.row, item), Matrix(B.data + j * B.col, item, B.col)
-    tile = add_terms(shape, begun_tile(shape, left, offset, P, step), left, step.terms, A, B)
+    tile = add_terms(
+        shape, begun_tile(shape, left, offset, P, step), left, step.terms, A, B, step.far
+    )
     store(ended_tile(shape, tile, left, offset, C, step), O.data + offset, O.row, left)
 
 
 @compiled(internal=True, inline=True)
-def add_terms(shape, tile, left, K, A, B):
-    """Add K terms to a tile: in steps of the shape, then in the smallest ones, then one by one."""
+def add_terms(shape, tile, left, K, A, B, far):
+    """Add K terms to a tile: in steps of the shape, then in the smallest ones, then one by one.
+
+    A ``far`` B is asked for early, as EARLY_BYTES says.
+    """
     few = in_steps(shape, LANE_GROUP)
-    tile, k = whole_steps(shape, tile, left, 0, K, A, B)
+    tile, k = whole_steps(shape, tile, left, 0, K, A, B, EARLY_BYTES > 0 and far)
     if steps(few) < steps(shape):
-        tile, k = whole_steps(few, tile, left, k, K, A, B)
+        tile, k = whole_steps(few, tile, left, k, K, A, B, False)
     rows = row_offsets(shape, A.row)
     for last in range(k, K):
         a, b = moved(A, 0, last).data, moved(B, last, 0).data
@@ -158,14 +165,18 @@ def add_terms(shape, tile, left, K, A, B):
 
 
 @compiled(internal=True, inline=True)
-def whole_steps(shape, tile, left, k, K, A, B):
+def whole_steps(shape, tile, left, k, K, A, B, early):
     """Add terms k.. of K to a tile, as far as there are whole steps of them.
+
+    Those to come are asked for ``early``, if it is worth while.
 
     Returns the first term that is left, too.
     """
     n, rows = steps(shape), row_offsets(shape, A.row)
     a, b, count = moved(A, 0, k).data, moved(B, k, 0).data, (K - k) // n
     for _ in range(count):
+        if early:
+            fetch_lanes(shape, b + EARLY_BYTES, B.col, left)
         tile = rank_update(tile, load_operand(shape, b, FIRST, B.col, left), a, rows, A.col)
         a += n * A.col
         b += n * B.row

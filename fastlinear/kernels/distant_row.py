@@ -20,6 +20,8 @@ With 16 registers two blocks take turns in the same way. On Zen 3 they take 130 
 (1, 2000, 2000), for 570 by blocks and 650 one by one. Where they crowd and come from memory, one by
 one is: 2.9 ms at (1, 4096, 4096), 3.7 by blocks; and by tiles, one of them 1 to 8 lines behind the
 other, 2.9 to 3.3.
+
+A B from memory is asked for early, where EARLY_BYTES says so.
 """
 
 from __future__ import annotations
@@ -31,13 +33,14 @@ from fastlinear.kernels.distant import add_terms, whole_steps
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import Matrix, itemsize, moved
 from fastlinear.kernels.packing import are_lanes_crowded
-from fastlinear.kernels.rank_update import blocks_update, unknown
+from fastlinear.kernels.rank_update import blocks_update, fetch_lanes, unknown
 from fastlinear.kernels.shape import fewest, in_steps, narrowed, row_shape, width, with_rows
 from fastlinear.kernels.tile import LINE_BYTES, add, load, row, stacked, store, zeros
 
 ABREAST, BLOCK, BLOCKS_IN_TURNS = sizes.ABREAST, sizes.BLOCK, sizes.BLOCKS_IN_TURNS
 CROWDED_BLOCKS, DISTANT_VECTOR_BYTES = sizes.CROWDED_BLOCKS, sizes.DISTANT_VECTOR_BYTES
-FETCHED_TILES, LAST_VECTORS = sizes.FETCHED_TILES, sizes.LAST_VECTORS
+EARLY_BYTES, FETCHED_TILES = sizes.EARLY_BYTES, sizes.FETCHED_TILES
+LAST_VECTORS = sizes.LAST_VECTORS
 TURN_BYTES, TURN_TERMS, TURN_VECTORS = sizes.TURN_BYTES, sizes.TURN_TERMS, sizes.TURN_VECTORS
 
 
@@ -111,12 +114,12 @@ def crowded_row(one, J, K, A, B, C, O, end):
 @compiled(internal=True, inline=True)
 def finished_sums(shape, gain, item, left, K, terms, A, B, offset, C, O, end):
     """Sum ``left`` columns, ``terms`` at a time; the shape's rows are tiles, side by side in C."""
-    begun, pitch = end.accumulate, width(shape) * item
+    begun, pitch, early = end.accumulate, width(shape) * item, EARLY_BYTES > 0 and end.far
     total = load(shape, C.data + offset, pitch, left) if begun else zeros(shape)
     k = 0
     while k < K:
         some = terms if K - k >= terms else min(BLOCK, K - k)
-        total = gain(shape, total, begun, item, left, some, moved(A, 0, k), moved(B, k, 0))
+        total = gain(shape, total, begun, item, left, some, moved(A, 0, k), moved(B, k, 0), early)
         begun = True
         k += some
     if end.bias != 0:
@@ -125,20 +128,20 @@ def finished_sums(shape, gain, item, left, K, terms, A, B, offset, C, O, end):
 
 
 @compiled(internal=True, inline=True)
-def gain_of_block(shape, total, begun, item, left, K, A, B):
+def gain_of_block(shape, total, begun, item, left, K, A, B, early):
     """Return the sums, if they have begun, plus one block of K terms."""
-    only = by_lines(shape, item, left, K, A, B)
+    only = by_lines(shape, item, left, K, A, B, early)
     return add(total, only) if begun else only
 
 
 @compiled(internal=True, inline=True)
-def gain_of_blocks(shape, total, begun, item, left, K, A, B):
+def gain_of_blocks(shape, total, begun, item, left, K, A, B, early):
     """Return the sums, if they have begun, plus one block of K terms, or two."""
     if K <= BLOCK:
-        return gain_of_block(shape, total, begun, item, left, K, A, B)
+        return gain_of_block(shape, total, begun, item, left, K, A, B, early)
     if BLOCKS_IN_TURNS:
         first, second = in_turns(
-            shape, item, left, BLOCK, A, B, moved(A, 0, BLOCK), moved(B, BLOCK, 0)
+            shape, item, left, BLOCK, A, B, moved(A, 0, BLOCK), moved(B, BLOCK, 0), early
         )
     else:
         sums = blocks_abreast(with_rows(shape, ABREAST), item, left, A, B)
@@ -147,26 +150,33 @@ def gain_of_blocks(shape, total, begun, item, left, K, A, B):
 
 
 @compiled(internal=True, inline=True)
-def gain_of_tiles(shape, total, begun, item, left, K, A, B):
+def gain_of_tiles(shape, total, begun, item, left, K, A, B, early):
     """Return the sums of two tiles, if they have begun, plus one block of K terms."""
     one_row = with_rows(shape, 1)
-    sums = stacked(*in_turns(one_row, item, left, K, A, B, A, moved(B, 0, width(shape))))
+    sums = stacked(*in_turns(one_row, item, left, K, A, B, A, moved(B, 0, width(shape)), early))
     return add(total, sums) if begun else sums
 
 
 @compiled(internal=True, inline=True)
-def in_turns(shape, item, left, K, A, B, C, D):
+def in_turns(shape, item, left, K, A, B, C, D, early):
     """Return two sums of K terms, of A B and of C D: a cache line of each in turns."""
     line = LINE_BYTES // item
     main, terms = K - K % line, terms_of_line(item)
     first = second = zeros(shape)
     a, b, c, d = A.data, B.data, C.data, D.data
     for _ in range(0, main, line):
+        if early:
+            fetch_lanes(shape, b + EARLY_BYTES, B.col, left)
+            fetch_lanes(shape, d + EARLY_BYTES, D.col, left)
         first = line_of(shape, first, left, terms, a, item, b, B.col)
         second = line_of(shape, second, left, terms, c, item, d, D.col)
         a, b, c, d = a + LINE_BYTES, b + LINE_BYTES, c + LINE_BYTES, d + LINE_BYTES
-    first = add_terms(shape, first, left, K - main, Matrix(a, 0, item), Matrix(b, item, B.col))
-    second = add_terms(shape, second, left, K - main, Matrix(c, 0, item), Matrix(d, item, D.col))
+    first = add_terms(
+        shape, first, left, K - main, Matrix(a, 0, item), Matrix(b, item, B.col), False
+    )
+    second = add_terms(
+        shape, second, left, K - main, Matrix(c, 0, item), Matrix(d, item, D.col), False
+    )
     return first, second
 
 
@@ -181,19 +191,21 @@ def terms_of_line(item):
 def line_of(shape, tile, left, terms, a, item, b, lane_stride):
     """Add the terms of a cache line to a tile."""
     A, B = Matrix(a, 0, item), Matrix(b, item, lane_stride)
-    return whole_steps(shape, tile, left, 0, terms, A, B)[0]
+    return whole_steps(shape, tile, left, 0, terms, A, B, False)[0]
 
 
 @compiled(internal=True, inline=True)
-def by_lines(shape, item, left, K, A, B):
+def by_lines(shape, item, left, K, A, B, early):
     """Return a sum of K terms of A B, a cache line of them in a step of the loop."""
     line = LINE_BYTES // item
     main, tile = K - K % line, zeros(shape)
     a, b, terms = A.data, B.data, terms_of_line(item)
     for _ in range(0, main, line):
+        if early:
+            fetch_lanes(shape, b + EARLY_BYTES, B.col, left)
         tile = line_of(shape, tile, left, terms, a, item, b, B.col)
         a, b = a + LINE_BYTES, b + LINE_BYTES
-    return add_terms(shape, tile, left, K - main, Matrix(a, 0, item), Matrix(b, item, B.col))
+    return add_terms(shape, tile, left, K - main, Matrix(a, 0, item), Matrix(b, item, B.col), False)
 
 
 @compiled(internal=True, inline=True)

@@ -16,6 +16,7 @@ from fastlinear.kernels.sizes import FETCHED_TILES
 from fastlinear.kernels.tile import LINE_BYTES
 from fastlinear.kernels.vectors import (
     I32,
+    TO_L1,
     fma,
     hidden,
     lane_addresses,
@@ -128,6 +129,19 @@ def gather_operand(typingctx, shape, address, lane_stride, left):
         return value
 
     return operand(shape, address, lane_stride, left), codegen
+
+
+@intrinsic
+def fetch_lanes(typingctx, shape, address, lane_stride, left):
+    """Ask for the cache line of each lane to come to the L1 cache."""
+    tile = shape.tile
+
+    def codegen(context, builder, signature, args):
+        _, address, lane_stride, left = args
+        prefetch(builder, lane_addresses(builder, tile, address, lane_stride, left), TO_L1)
+        return context.get_dummy_value()
+
+    return types.none(shape, address, lane_stride, left), codegen
 
 
 @intrinsic

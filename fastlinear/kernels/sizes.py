@@ -321,6 +321,13 @@ FETCHED_TILES = 2 if REGISTERS == 32 and DISTANT_VECTOR_BYTES < 64 else 0
 no prefetcher follows. On Zen 4, at (1, 4096, 4096), 64 MiB, it took 4.5 ms without, and takes 2.7.
 On Zen 3 it took half as long again as without."""
 
+EARLY_BYTES = 512 if DISTANT_VECTOR_BYTES == 64 else 0
+"""How far ahead a product asks for a far B that is transposed in registers, along each lane: 16
+runs of memory are too many for the prefetchers. On Granite Rapids, Y of (1, 4096, 4096) in C order
+took 2.67 ms, and takes 2.49, of (1, 10000, 3000) 5.8 and 5.0, of (8, 4096, 4096) 4.6 and 4.0; with
+half or twice of that 1.02. At 16 MiB it makes no difference, in the L2 cache 1.07 times as long;
+where B is transposed to scratch 1.05. Not measured with 32-byte vectors."""
+
 
 BYPASS_BYTES = L2_BYTES * 3 // 4 if L2_BYTES == 2**21 else FAR_BYTES
 """A result of h or h' larger than this goes to memory past the caches, which would read what is

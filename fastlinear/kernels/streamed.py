@@ -31,10 +31,12 @@ def streamed_product(one, block, P, end, fused):
         O = P if end.h != 0 or not finish else C
         Ak, Bk = moved(A, 0, k), moved(B, k, 0)
         if K - k >= STREAM_STEPS:
-            step = Step(STREAM_STEPS, k > 0, finish, end.accumulate, end.bias, ahead, 0, False)
+            step = Step(
+                STREAM_STEPS, k > 0, finish, end.accumulate, end.bias, ahead, 0, False, end.far
+            )
             row_of_tiles(shape, J, Ak, Bk, panel, P, C, O, step)
         else:
-            step = Step(K - k, k > 0, finish, end.accumulate, end.bias, 0, 0, False)
+            step = Step(K - k, k > 0, finish, end.accumulate, end.bias, 0, 0, False, end.far)
             row_of_tiles(shape, J, Ak, Bk, panel, P, C, O, step)
     activate(one, 1, J, P, C, V, end.h, fused)
 

@@ -81,9 +81,8 @@ def choices(case: Case) -> Iterator[str]:
         yield f"Two tiles go together, {rows} rows: there is one vector of columns."
     yield f"A is {how_a_is_read(plan)}."
     yield f"B is {how_b_is_read(plan, task, item)}."
-    early = sizes.FETCHED_TILES if is_transposed_on_its_way(plan) else sizes.FETCHED
-    if early and task.I == 1 and plan.far and not plan.copied:
-        yield "B is larger than caches keep: its next rows are asked for early."
+    if plan.far and is_asked_for_early(plan, task):
+        yield "B is larger than caches keep: what comes next of it is asked for early."
     if plan.past:
         yield "The result is larger than caches keep: it goes to memory past them."
 
@@ -114,6 +113,13 @@ def are_tiles_paired(plan: Plan, task: Product, item: int) -> bool:
 def is_transposed_on_its_way(plan: Plan) -> bool:
     """Return whether tiles transpose what they load of B."""
     return not (plan.direct or plan.copied)
+
+
+def is_asked_for_early(plan: Plan, task: Product) -> bool:
+    """Return whether tiles ask for what comes next of a B from memory."""
+    if is_transposed_on_its_way(plan):
+        return sizes.EARLY_BYTES > 0 or (sizes.FETCHED_TILES > 0 and task.I == 1)
+    return sizes.FETCHED and task.I == 1 and not plan.copied
 
 
 def how_a_is_read(plan: Plan) -> str:
