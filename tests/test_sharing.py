@@ -59,11 +59,12 @@ def test_thread_invariance(dtype, shape):
 def test_cells_cover_a_product_once():
     for threads in range(1, 17):
         for I, J, lanes in [(24, 392, 8), (392, 24, 16), (7, 3, 16), (1, 70, 8), (100, 100, 4)]:
-            taken = np.zeros((I, J), int)
-            for t in range(threads):
-                i, j, rows, columns = cell(t, threads, I, J, lanes)
-                taken[i : i + rows, j : j + columns] += 1
-            assert np.all(taken == 1), (threads, I, J, lanes)
+            for K in (1, 9, 700):
+                taken = np.zeros((I, J), int)
+                for t in range(threads):
+                    i, j, rows, columns = cell(t, threads, I, J, K, lanes)
+                    taken[i : i + rows, j : j + columns] += 1
+                assert np.all(taken == 1), (threads, I, J, K, lanes)
 
 
 def test_blocks_cover_a_sum_once_and_in_order():

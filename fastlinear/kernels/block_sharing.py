@@ -42,18 +42,17 @@ def sums_bytes(one, task, threads):
 def are_blocks_shared(item, task, threads):
     """Return whether blocks of the sum, one part for each thread, are done before cells of C."""
     I, J, K, lanes = task.I, task.J, task.K, VECTOR_BYTES // item
-    along, cells = grid(threads, I, J, lanes)
+    along, cells = grid(threads, I, J, K, lanes)
     near = max(I, J) * K * item <= threads * L2_BYTES
     overrun = (OVERRUN_BYTES if near else OVERRUN_BYTES // 4) // item
     if task.B.col == item:
-        cells += READING_ROWS * min(overrun, J - min(J, whole_vectors(J, along, lanes)))
+        cells += READING_ROWS * K * min(overrun, J - min(J, whole_vectors(J, along, lanes)))
     if task.A.col != item:
-        cells += READING_ROWS * min(overrun, I - -(-I * along // threads))
+        cells += READING_ROWS * K * min(overrun, I - -(-I * along // threads))
     _, own = terms_of(0, threads, K)
-    blocks = (
-        cost_of(I, whole_vectors(J, 1, lanes)) * own + ADDING * later_blocks(threads, K) * I * J
-    )
-    return blocks * 10 < cells * K * 9
+    blocks = cost_of(I, whole_vectors(J, 1, lanes), own)
+    blocks += ADDING * later_blocks(threads, K) * I * J
+    return blocks * 10 < cells * 9
 
 
 @compiled

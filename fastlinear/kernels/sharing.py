@@ -26,6 +26,7 @@ from fastlinear.kernels.sizes import (
     SHARE_WORK,
     STACK_BYTES,
     VECTOR_BYTES,
+    WRITING,
 )
 from fastlinear.kernels.threads import thread_count
 
@@ -45,12 +46,13 @@ load_tasks = loader(tasks_type)
 def threads_for(item, I, J, K):
     """Return how many threads to use for a product.
 
-    By its multiply-adds, and the reading of the larger operand.
+    By its multiply-adds, the reading of the larger operand and the writing of C.
     """
     longer, shorter = max(I, J), min(I, J)
     larger = longer * K * item
     reading = READING_ROWS if larger > READ_NEAR_BYTES else NEAR_READING_ROWS
-    return max(1, min(thread_count(), (shorter + reading) * larger // SHARE_WORK))
+    work = (shorter + reading) * larger + WRITING * I * J * item
+    return max(1, min(thread_count(), work // SHARE_WORK))
 
 
 @compiled(internal=True)
@@ -133,7 +135,7 @@ def run_share(one, task, t, threads, sums):
     if threads == 1 and (task.C.col == item or task.J == 1):
         run_product(one, task)
         return
-    i, j, rows, columns = cell(t, threads, task.I, task.J, VECTOR_BYTES // item)
+    i, j, rows, columns = cell(t, threads, task.I, task.J, task.K, VECTOR_BYTES // item)
     if task.C.col == item or columns == 1:
         run_product(one, part(item, task, i, j, rows, columns))
     else:

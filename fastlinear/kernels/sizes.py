@@ -236,6 +236,16 @@ READING_ROWS = 8
 Without it dX of (1, 512, 512) was not shared: 23 us, where two threads take 15; without the rows of
 A, two threads divided dX of (4096, 256, 64) by columns and took 1.3 times as long."""
 
+WRITING = 8
+"""What writing an element of the result counts, in multiply-adds. With two threads on Granite
+Rapids, backward of (1, 2048, 256) took 178 us by one of them, and takes 85, of (1, 700, 700) 184
+and 112; Y of (1000, 2, 500) 77 and 40."""
+
+CUT_VECTORS = 8
+"""So many vectors of a row of the result, beyond a thread's own part of it, are written as well, as
+far as it is decided how to divide it: Y of (300, 4, 700), which two threads took 41 us for by
+columns, takes them 25 by rows, and one 28."""
+
 OVERRUN_BYTES = 1024
 """What prefetchers bring of a row beyond a thread's own part of it, where all threads' L2 caches
 hold the operand; of a larger one a quarter of that counts, of rows so short that lines and pages
