@@ -43,14 +43,13 @@ def are_blocks_shared(item, task, threads):
     """Return whether blocks of the sum, one part for each thread, are done before cells of C."""
     I, J, K, lanes = task.I, task.J, task.K, VECTOR_BYTES // item
     along, cells = grid(threads, I, J, K, lanes)
-    near = max(I, J) * K * item <= threads * L2_BYTES
+    near = max(I, J) * K * item <= threads * L2_BYTES * 3 // 2
     overrun = (OVERRUN_BYTES if near else OVERRUN_BYTES // 4) // item
     if task.B.col == item:
         cells += READING_ROWS * K * min(overrun, J - min(J, whole_vectors(J, along, lanes)))
     if task.A.col != item:
         cells += READING_ROWS * K * min(overrun, I - -(-I * along // threads))
-    _, own = terms_of(0, threads, K)
-    blocks = cost_of(I, whole_vectors(J, 1, lanes), own)
+    blocks = cost_of(I, whole_vectors(J, 1, lanes), longest_share(threads, K))
     blocks += ADDING * later_blocks(threads, K) * I * J
     return blocks * 10 < cells * 9
 
@@ -58,16 +57,30 @@ def are_blocks_shared(item, task, threads):
 @compiled
 def terms_of(t, threads, K):
     """Return the first of the terms that are share t of K, and the one beyond: whole blocks."""
-    blocks = (K + BLOCK - 1) // BLOCK
-    first = (t * blocks + threads - 1) // threads
-    beyond = ((t + 1) * blocks + threads - 1) // threads
-    return first * BLOCK, min(beyond * BLOCK, K)
+    return edge(t, threads, K), edge(t + 1, threads, K)
+
+
+@compiled
+def edge(t, threads, K):
+    """Return where share t of K terms begins: at the edge of a block nearest to its even part."""
+    if t == threads:
+        return K
+    return min((2 * t * K + threads * BLOCK) // (2 * threads * BLOCK) * BLOCK, K)
+
+
+@compiled(internal=True)
+def longest_share(threads, K):
+    """Return the terms of the longest share."""
+    longest = 0
+    for t in range(threads):
+        longest = max(longest, edge(t + 1, threads, K) - edge(t, threads, K))
+    return longest
 
 
 @compiled(internal=True)
 def later_blocks(threads, K):
     """Return how many blocks are not the first thread's."""
-    return (K + BLOCK - 1) // BLOCK - (terms_of(0, threads, K)[1] + BLOCK - 1) // BLOCK
+    return (K - edge(1, threads, K) + BLOCK - 1) // BLOCK
 
 
 @compiled(internal=True)
@@ -78,7 +91,7 @@ def run_blocks(one, task, t, threads, sums):
     if t == 0:
         run_product(one, of_terms(task, 0, beyond, first_sums(item, task, sums)))
         return
-    _, own = terms_of(0, threads, task.K)
+    own = edge(1, threads, task.K)
     for k in range(first, beyond, BLOCK):
         result = slot(item, task, sums, 1 + (k - own) // BLOCK)
         run_product(one, of_terms(task, k, min(BLOCK, beyond - k), result))

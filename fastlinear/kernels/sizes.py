@@ -247,9 +247,11 @@ far as it is decided how to divide it: Y of (300, 4, 700), which two threads too
 columns, takes them 25 by rows, and one 28."""
 
 OVERRUN_BYTES = 1024
-"""What prefetchers bring of a row beyond a thread's own part of it, where all threads' L2 caches
-hold the operand; of a larger one a quarter of that counts, of rows so short that lines and pages
-are common to both threads."""
+"""What prefetchers bring of a row of A or B beyond a thread's own part of it, where the L2 caches
+of all threads hold most of it; otherwise a quarter of that counts, of rows so short that lines and
+pages are common to both threads. With two threads on Granite Rapids, Y of (1, 1257, 986), 5 MB, in
+a layer's memory order took 119 us by columns, and takes 74 by blocks, of (1, 1024, 2048) 160 and
+165."""
 
 ADDING = 16
 """What adding an element of a block's sum to those before costs, in multiply-adds: half a cycle,
