@@ -73,6 +73,7 @@ def test_blocks_cover_a_sum_once_and_in_order():
             ends = [terms_of(t, threads, K) for t in range(threads)]
             taken = [k for first, beyond in ends for k in range(first, beyond)]
             assert taken == list(range(K)), (threads, K)
+            assert ends[0][1] >= min(K, BLOCK)
             assert all(first % BLOCK == 0 for first, beyond in ends if first < beyond)
 
 
@@ -132,3 +133,15 @@ def test_results_strided_both_ways_are_shared_by_cells(dtype):
     loops.linear_backward_weight(dY, X, expected)
     assert not weight_gradient_in_turn(dY, X, dW, 3)
     assert_same_bits({"dW": dW}, {"dW": expected})
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sums_that_underflow_keep_their_sign(dtype):
+    """Also where there are more threads than blocks."""
+    tiny = np.finfo(dtype).tiny
+    X, dY = np.full((3 * BLOCK, 5), tiny, dtype), np.full((3 * BLOCK, 3), -tiny, dtype)
+    for threads in (2, 40):
+        dW = blank(3, 5, dtype=dtype)
+        assert weight_gradient_in_turn(dY, X, dW, threads)
+        assert np.all(dW == 0)
+        assert np.all(np.signbit(dW))

@@ -40,10 +40,13 @@ def sums_bytes(one, task, threads):
 
 @compiled(internal=True)
 def are_blocks_shared(item, task, threads):
-    """Return whether blocks of the sum, one part for each thread, are done before cells of C."""
+    """Return whether blocks of the sum, one part for each thread, are done before cells of C.
+
+    By a tenth at least: adding them up is serial.
+    """
     I, J, K, lanes = task.I, task.J, task.K, VECTOR_BYTES // item
     along, cells = grid(threads, I, J, K, lanes)
-    near = max(I, J) * K * item <= threads * L2_BYTES * 3 // 2
+    near = max(I, J) * K * item <= threads * L2_BYTES * 3 // 2  # two thirds of it at least
     overrun = (OVERRUN_BYTES if near else OVERRUN_BYTES // 4) // item
     if task.B.col == item:
         cells += READING_ROWS * K * min(overrun, J - min(J, whole_vectors(J, along, lanes)))
@@ -62,10 +65,16 @@ def terms_of(t, threads, K):
 
 @compiled
 def edge(t, threads, K):
-    """Return where share t of K terms begins: at the edge of a block nearest to its even part."""
+    """Return where share t of K terms begins: at the edge of a block nearest to its even part.
+
+    The first share is a block at least: sums begin with the first block's, and 0 + -0 is 0.
+    """
+    if t == 0:
+        return 0
     if t == threads:
         return K
-    return min((2 * t * K + threads * BLOCK) // (2 * threads * BLOCK) * BLOCK, K)
+    blocks = (2 * t * K + threads * BLOCK) // (2 * threads * BLOCK)
+    return min(max(blocks, 1) * BLOCK, K)
 
 
 @compiled(internal=True)
