@@ -14,7 +14,7 @@ import numpy as np
 from numba import from_dtype, prange, types
 
 from fastlinear.kernels.apart import apart, array_span, is_whole, span_of
-from fastlinear.kernels.elementwise import columns_adjacent, share
+from fastlinear.kernels.elementwise import columns_adjacent, share, shares_for
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.lent import Lent
 from fastlinear.kernels.memory import (
@@ -166,15 +166,16 @@ def backward(held, dA, V, X, dX):
     scratch = borrow_bytes(nbytes, STACK_BYTES)
     dZ = scratch if nbytes > 0 else 0
     tasks = gradient_sums(one, dA, V, dZ, X, dX, layer)
-    if threads == 1:
-        if dZ != 0:
-            form_share(one, dA, V, dZ, layer, 0, 1)
-        run_shares(one, tasks, 0, 1, 0)
-    else:
-        if dZ != 0:
-            for t in prange(threads):
-                form_share(one, dA, V, dZ, load_layer(one, address_of(held)), t, threads)
+    forming_threads = min(threads, shares_for(dA.size)) if dZ != 0 else 0
+    if forming_threads > 1:
+        for t in prange(forming_threads):
+            form_share(one, dA, V, dZ, load_layer(one, address_of(held)), t, forming_threads)
+    elif forming_threads == 1:
+        form_share(one, dA, V, dZ, layer, 0, 1)
+    if threads > 1:
         call(together_address(one), (one, tasks, threads))
+    else:
+        run_shares(one, tasks, 0, 1, 0)
     return_bytes(scratch, nbytes, STACK_BYTES)
     return True
 
