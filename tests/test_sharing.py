@@ -139,7 +139,7 @@ def test_results_strided_both_ways_are_shared_by_cells(dtype):
 def test_sums_that_underflow_keep_their_sign(dtype):
     """Also where there are more threads than blocks."""
     tiny = np.finfo(dtype).tiny
-    X, dY = np.full((3 * BLOCK, 5), tiny, dtype), np.full((3 * BLOCK, 3), -tiny, dtype)
+    X, dY = np.full((4 * BLOCK, 5), tiny, dtype), np.full((4 * BLOCK, 3), -tiny, dtype)
     for threads in (2, 40):
         dW = blank(3, 5, dtype=dtype)
         assert weight_gradient_in_turn(dY, X, dW, threads)
