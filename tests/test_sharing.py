@@ -22,6 +22,7 @@ from fastlinear.kernels.block_sharing import terms_of
 from fastlinear.kernels.cells import cell
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import view
+from fastlinear.kernels.packing import plain
 from fastlinear.kernels.sharing import no_sum
 
 BLOCK = sizes.BLOCK
@@ -109,7 +110,7 @@ def test_every_shape_in_shares(dtype, name):
 def weight_gradient_in_turn(dY, X, dW, threads):
     """Compute the shares of dW; return whether they are blocks."""
     one, (S, M), N = X.dtype.type(1), X.shape, dY.shape[1]
-    task = tiled.weight_sum(S, N, M, view(dY), view(X), view(dW), tiled.plain(one))
+    task = tiled.weight_sum(S, N, M, view(dY), view(X), view(dW), plain(one))
     return in_turn(one, (task, no_sum(one), no_sum(one)), threads)
 
 

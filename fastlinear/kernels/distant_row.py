@@ -165,11 +165,8 @@ def in_turns(shape, item, left, K, A, B, C, D, early):
     first = second = zeros(shape)
     a, b, c, d = A.data, B.data, C.data, D.data
     for _ in range(0, main, line):
-        if early:
-            fetch_lanes(shape, b + EARLY_BYTES, B.col, left)
-            fetch_lanes(shape, d + EARLY_BYTES, D.col, left)
-        first = line_of(shape, first, left, terms, a, item, b, B.col)
-        second = line_of(shape, second, left, terms, c, item, d, D.col)
+        first = line_of(shape, first, left, terms, a, item, b, B.col, early)
+        second = line_of(shape, second, left, terms, c, item, d, D.col, early)
         a, b, c, d = a + LINE_BYTES, b + LINE_BYTES, c + LINE_BYTES, d + LINE_BYTES
     first = add_terms(
         shape, first, left, K - main, Matrix(a, 0, item), Matrix(b, item, B.col), False
@@ -188,8 +185,10 @@ def terms_of_line(item):
 
 
 @compiled(internal=True, inline=True)
-def line_of(shape, tile, left, terms, a, item, b, lane_stride):
-    """Add the terms of a cache line to a tile."""
+def line_of(shape, tile, left, terms, a, item, b, lane_stride, early):
+    """Add the terms of a cache line to a tile; those to come are asked for, if ``early``."""
+    if early:
+        fetch_lanes(shape, b + EARLY_BYTES, lane_stride, left)
     A, B = Matrix(a, 0, item), Matrix(b, item, lane_stride)
     return whole_steps(shape, tile, left, 0, terms, A, B, False)[0]
 
@@ -201,9 +200,7 @@ def by_lines(shape, item, left, K, A, B, early):
     main, tile = K - K % line, zeros(shape)
     a, b, terms = A.data, B.data, terms_of_line(item)
     for _ in range(0, main, line):
-        if early:
-            fetch_lanes(shape, b + EARLY_BYTES, B.col, left)
-        tile = line_of(shape, tile, left, terms, a, item, b, B.col)
+        tile = line_of(shape, tile, left, terms, a, item, b, B.col, early)
         a, b = a + LINE_BYTES, b + LINE_BYTES
     return add_terms(shape, tile, left, K - main, Matrix(a, 0, item), Matrix(b, item, B.col), False)
 

@@ -27,9 +27,10 @@ from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import call, view
 from fastlinear.kernels.network import copy, linear, out_columns, width
 from fastlinear.kernels.orientation import product_types
+from fastlinear.kernels.packing import plain
 from fastlinear.kernels.reductions import softmax_backward_rows, softmax_rows
 from fastlinear.kernels.sharing import run_share
-from fastlinear.kernels.tiled import bias_sum, input_sum, plain, row_view, weight_sum
+from fastlinear.kernels.tiled import bias_sum, input_sum, row_view, weight_sum
 
 
 class Stage(NamedTuple):

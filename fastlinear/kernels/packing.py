@@ -56,6 +56,12 @@ def fused_type(scalar: Any) -> Any:
 
 
 @compiled(internal=True)
+def plain(one):
+    """Return the absence of an activation."""
+    return Fused(0, 0, 0, PLAIN, Matrix(0, 0, 0), one, one)
+
+
+@compiled(internal=True)
 def copy_strips(one, direct, n, K, J, B, V, T, fused):
     """Write K x J elements of B, or of dZ = B o h'(V), to panels of n columns from T on."""
     item = itemsize(one)

@@ -16,7 +16,7 @@ from fastlinear.kernels.cells import cell
 from fastlinear.kernels.jit import compiled
 from fastlinear.kernels.memory import Matrix, call, itemsize, loader, placed
 from fastlinear.kernels.orientation import part, product_types, run_product, upright
-from fastlinear.kernels.packing import PLAIN, Fused
+from fastlinear.kernels.packing import plain
 from fastlinear.kernels.product import Product
 from fastlinear.kernels.scratch import borrow_bytes, return_bytes
 from fastlinear.kernels.sizes import (
@@ -69,7 +69,7 @@ def run_shared(one, task):
 def no_sum(one):
     """Return a product of no elements."""
     none = Matrix(0, 0, 0)
-    return Product(0, 0, 0, none, none, none, 0, Fused(0, 0, 0, PLAIN, none, one, one))
+    return Product(0, 0, 0, none, none, none, 0, plain(one))
 
 
 @compiled(parallel=True, internal=True)

@@ -41,7 +41,7 @@ from fastlinear.kernels.memory import (
     transposed,
     view,
 )
-from fastlinear.kernels.packing import PLAIN, Fused
+from fastlinear.kernels.packing import plain
 from fastlinear.kernels.product import Product
 from fastlinear.kernels.sharing import run_shared
 
@@ -81,12 +81,6 @@ if config.DISABLE_JIT:  # no register tiles, but their bits
     linear_backward_weight = loops.linear_backward_weight
     linear_backward_bias = loops.linear_backward_bias
     linear_backward_input = loops.linear_backward_input
-
-
-@compiled(internal=True)
-def plain(one):
-    """Return the absence of an activation."""
-    return Fused(0, 0, 0, PLAIN, Matrix(0, 0, 0), one, one)
 
 
 @compiled(internal=True)
